@@ -1,0 +1,203 @@
+"""Every setting of uproxy: its meaning, its unit, its default and the reason for it.
+
+Owns the frozen Config and reading it from a UproxyConfiguration document (docs/configuration.md is made
+from the docstrings below). Knows nothing of argv and the environment: cli.py lays those over a Config.
+A Config that exists is valid.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Any, Final, get_type_hints
+
+import msgspec
+from msgspec import Struct, field
+
+from uproxy.errors import UsageError
+
+API_VERSION: Final = "uproxy.io/v1alpha1"
+KIND: Final = "UproxyConfiguration"
+
+
+class Duration(float):
+    """Seconds, written as Go writes durations: 250ms, 1.5s, 2m30s, 1h."""
+
+    _UNITS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+    _PART: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
+
+    @classmethod
+    def parse(cls, text: str) -> Duration:
+        """Read a Go duration (https://pkg.go.dev/time#ParseDuration); raises ValueError saying what would be right."""
+        parts = cls._PART.findall(text)
+        if text == "0":
+            return cls(0)
+        if not parts or "".join(number + unit for number, unit in parts) != text:
+            raise ValueError(f"not a duration: {text!r} (write it like 250ms, 30s or 1h30m)")
+        return cls(sum(float(number) * cls._UNITS[unit] for number, unit in parts))
+
+
+def seconds(text: str) -> Any:  # noqa: ANN401 - a default that msgspec must not share between instances needs no type of its own
+    """Make a field whose default is a duration written as the documentation shows it."""
+    return field(default_factory=lambda: Duration.parse(text))
+
+
+class _Settings(Struct, frozen=True, forbid_unknown_fields=True, rename="camel", kw_only=True):
+    """What all groups of settings share: immutable, camelCase in files, an unknown field is an error."""
+
+
+class TcpSettings(_Settings):
+    """How TCP connections are relayed."""
+
+    connect_timeouts: tuple[Duration, ...] = (Duration(0.25), Duration(0.5), Duration(1), Duration(2))
+    """How long each attempt to reach an endpoint may take; one attempt per entry. kube-proxy's own schedule."""
+    half_close_timeout: Duration = seconds("1h")
+    """How long a connection with one direction closed may be silent. IPVS uses 2m, HAProxy none; long replies to a request that ended with a FIN are legitimate."""
+    keepalive_idle: Duration = seconds("60s")
+    """Silence after which the kernel probes a peer. Far below the 2 h of the kernel, above any chatter."""
+    keepalive_interval: Duration = seconds("15s")
+    """Time between two probes: Go's default, which kube-proxy used."""
+    keepalive_probes: int = 4
+    """Unanswered probes that end a connection: with the two above, a dead peer is gone after two minutes."""
+    user_timeout: Duration = seconds("2m")
+    """How long sent data may stay unacknowledged (TCP_USER_TIMEOUT). Longer than a usual link outage, so that a cable pulled for a minute ends nothing."""
+    backlog: int = 1024
+    """Connections that may wait for accept per listener; the kernel caps it at net.core.somaxconn."""
+    accept_batch: int = 64
+    """Connections accepted from one listener per turn: enough to amortise the wake-up, few enough to be fair."""
+    receive_buffer: int = 65536
+    """Bytes of the one receive buffer that the whole process shares; larger gained nothing next to splice."""
+    turn_bytes: int = 1048576
+    """Bytes that one direction may carry per turn of the loop before others get theirs: about 0.5 ms of copying."""
+    splice_after: int = 2
+    """Full receive buffers in a row after which a direction moves its bytes by splice(2). 0 switches splice off."""
+    pipes: int = 64
+    """Pipes kept for splice, two descriptors each, shared by all flows; beyond it recv and send are used."""
+    source_ports: tuple[int, int] = (61000, 65535)
+    """First and last source port of connections that carry the client's address: outside the usual ip_local_port_range, so that they cannot meet a connection of the client's own."""
+    source_port_attempts: int = 16
+    """Source ports tried for one connection before the node's own address is used instead."""
+
+
+class UdpSettings(_Settings):
+    """How UDP flows are relayed."""
+
+    unanswered_timeout: Duration = seconds("30s")
+    """Silence that ends a flow whose endpoint has never answered: nf_conntrack_udp_timeout's default."""
+    answered_timeout: Duration = seconds("2m")
+    """Silence that ends a flow whose endpoint has answered: nf_conntrack_udp_timeout_stream's default."""
+    descriptor_share: float = 0.5
+    """Share of the descriptor budget that UDP flows may take together; beyond it the least recently used one ends."""
+    batch: int = 64
+    """Datagrams taken from one listener per turn: amortises the wake-up without starving the others."""
+    receive_buffer: int = 1048576
+    """SO_RCVBUF of a listener in bytes; the kernel caps it at net.core.rmem_max. Absorbs a burst while the loop is busy."""
+
+
+class EjectionSettings(_Settings):
+    """Passive ejection: endpoints that failed to answer are passed over for a while. Never all of them."""
+
+    failures: int = 3
+    """Failures running that eject an endpoint. 0 switches ejection off."""
+    base: Duration = seconds("10s")
+    """How long the first ejection lasts; each further one twice as long."""
+    limit: Duration = seconds("60s")
+    """The longest ejection: the 40 s in which Kubernetes itself marks a dead node's endpoints, and some."""
+
+
+class AffinitySettings(_Settings):
+    """ClientIP session affinity."""
+
+    max_entries: int = 262144
+    """Clients remembered by all Services together (about 200 bytes each); beyond it the least recently used is forgotten."""
+
+
+class DescriptorSettings(_Settings):
+    """The budget of file descriptors."""
+
+    reserve: int = 128
+    """Descriptors kept for logs, watches, health and metrics, never used for traffic."""
+
+
+class SyncSettings(_Settings):
+    """When changes are applied."""
+
+    debounce: Duration = seconds("50ms")
+    """How long a change waits for more of its burst."""
+    debounce_limit: Duration = seconds("500ms")
+    """How long a change may wait in all when the burst does not end."""
+    resync: Duration = seconds("30s")
+    """How often everything in the kernel is compared with what it should be: kube-proxy's syncPeriod."""
+    retry_base: Duration = seconds("1s")
+    """Pause before a failed sync is tried again; doubles each time."""
+    retry_limit: Duration = seconds("30s")
+    """The longest such pause."""
+    slice: Duration = seconds("10ms")
+    """How long the planner may hold the loop before traffic gets a turn."""
+
+
+class CaptureSettings(_Settings):
+    """How the kernel is told to deliver service addresses."""
+
+    deliver_mark: int = 0x1000
+    """The mark bit for "deliver to uproxy"; free of the bits that the usual network plugins use."""
+    sent_mark: int = 0x0800
+    """The mark bit for "sent by uproxy's listeners"."""
+    local_ports: tuple[int, int] = (20000, 29999)
+    """First and last local port of listeners: below the usual ip_local_port_range and the node ports."""
+    nft_timeout: Duration = seconds("30s")
+    """How long one run of nft may take: 100,000 elements take 0.6 s."""
+
+
+class MetricsSettings(_Settings):
+    """What is exposed."""
+
+    per_service: bool = False
+    """Whether each Service gets its own series."""
+    per_service_limit: int = 500
+    """ServicePorts that get their own series at most: beyond it they are left out and counted."""
+
+
+class LoggingSettings(_Settings):
+    """How facts are logged."""
+
+    format: str = "text"
+    """text (event key=value) or json (one object per line)."""
+    repeat_interval: Duration = seconds("10s")
+    """A fact that repeats is logged once per this interval, with the number of times."""
+
+
+class Config(_Settings):
+    """All settings of one uproxy."""
+
+    manifests: str = ""
+    """The folder with Service, EndpointSlice and Node manifests."""
+    poll_interval: Duration = seconds("1s")
+    """How often the folder is read where the kernel cannot notify of changes."""
+    node_name: str = ""
+    """This node's name, lower-cased; empty: the host name."""
+    redirect: str = "nftables"
+    """How service addresses are captured: nftables, routes or none."""
+    node_port_addresses: tuple[str, ...] = ()
+    """CIDRs of the node's addresses that serve node ports; empty: the primary address of each family."""
+    keep_client_address: str = "auto"
+    """auto: endpoints see the client's address where that is possible; never: always the node's."""
+    healthz_bind_address: str = "0.0.0.0:10256"
+    """Where /healthz and /livez are served; empty: nowhere. kube-proxy's port."""
+    metrics_bind_address: str = "127.0.0.1:10249"
+    """Where /metrics and /proxyMode are served; empty: nowhere. kube-proxy's port."""
+    bind_retry: Duration = seconds("5s")
+    """How often a health or metrics address that is taken is tried again: kube-proxy's interval."""
+    loop: str = "uvloop"
+    """The event loop: uvloop or asyncio."""
+    drain_timeout: Duration = seconds("30s")
+    """How long open connections may go on after SIGTERM; a pod's usual grace period."""
+    tcp: TcpSettings = TcpSettings()
+    udp: UdpSettings = UdpSettings()
+    ejection: EjectionSettings = EjectionSettings()
+    affinity: AffinitySettings = AffinitySettings()
+    descriptors: DescriptorSettings = DescriptorSettings()
+    sync: SyncSettings = SyncSettings()
+    capture: CaptureSettings = CaptureSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    logging: LoggingSettings = LoggingSettings()

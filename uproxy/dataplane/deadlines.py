@@ -1,0 +1,63 @@
+"""Items that expire a fixed time after they were added: one timer for all of them.
+
+With a constant delay the order of adding is the order of expiry, so adding and discarding cost one dict
+operation each and no timer object per item: at 10,000 connections a second that is what matters.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+Item = TypeVar("Item")
+
+
+class Deadlines(Generic[Item]):
+    """Calls expired(item) `delay` seconds after add(item), unless it was discarded. Items are hashable."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, delay: float, expired: Callable[[Item], None]) -> None:
+        self._loop = loop
+        self._delay = delay
+        self._expired = expired
+        self._due: dict[Item, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._due)
+
+    def add(self, item: Item) -> None:
+        """Let the item expire `delay` seconds from now; adding it again starts anew."""
+        self._due.pop(item, None)
+        self._due[item] = self._loop.time() + self._delay
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._delay, self._fire)
+
+    def discard(self, item: Item) -> None:
+        """Let the item not expire; nothing happens when it is not there."""
+        self._due.pop(item, None)
+
+    def clear(self) -> None:
+        """Let nothing expire any more."""
+        self._due.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _fire(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        # A millisecond early is on time: the loop's clock is coarser than the deadlines.
+        ripe = []
+        for item, due in self._due.items():
+            if due > now + 0.001:
+                break
+            ripe.append(item)
+        for item in ripe:
+            if self._due.pop(item, None) is not None:
+                self._expired(item)
+        if self._due and self._timer is None:
+            earliest = next(iter(self._due.values()))
+            self._timer = self._loop.call_later(max(0.0, earliest - now), self._fire)
