@@ -7,37 +7,14 @@ A Config that exists is valid.
 
 from __future__ import annotations
 
-import ipaddress
-import re
-from typing import Any, Final, get_type_hints
+from typing import Any
 
-import msgspec
 from msgspec import Struct, field
 
-from uproxy.errors import UsageError
-
-API_VERSION: Final = "uproxy.io/v1alpha1"
-KIND: Final = "UproxyConfiguration"
+from uproxy.config_rules import Duration, check
 
 
-class Duration(float):
-    """Seconds, written as Go writes durations: 250ms, 1.5s, 2m30s, 1h."""
-
-    _UNITS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-    _PART: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
-
-    @classmethod
-    def parse(cls, text: str) -> Duration:
-        """Read a Go duration (https://pkg.go.dev/time#ParseDuration); raises ValueError saying what would be right."""
-        parts = cls._PART.findall(text)
-        if text == "0":
-            return cls(0)
-        if not parts or "".join(number + unit for number, unit in parts) != text:
-            raise ValueError(f"not a duration: {text!r} (write it like 250ms, 30s or 1h30m)")
-        return cls(sum(float(number) * cls._UNITS[unit] for number, unit in parts))
-
-
-def seconds(text: str) -> Any:  # noqa: ANN401 - a default that msgspec must not share between instances needs no type of its own
+def seconds(text: str) -> Any:  # noqa: ANN401 - what msgspec's field() gives has no type of its own
     """Make a field whose default is a duration written as the documentation shows it."""
     return field(default_factory=lambda: Duration.parse(text))
 
@@ -46,13 +23,14 @@ class _Settings(Struct, frozen=True, forbid_unknown_fields=True, rename="camel",
     """What all groups of settings share: immutable, camelCase in files, an unknown field is an error."""
 
 
-class TcpSettings(_Settings):
+class TcpSettings(_Settings, frozen=True):
     """How TCP connections are relayed."""
 
     connect_timeouts: tuple[Duration, ...] = (Duration(0.25), Duration(0.5), Duration(1), Duration(2))
     """How long each attempt to reach an endpoint may take; one attempt per entry. kube-proxy's own schedule."""
     half_close_timeout: Duration = seconds("1h")
-    """How long a connection with one direction closed may be silent. IPVS uses 2m, HAProxy none; long replies to a request that ended with a FIN are legitimate."""
+    """How long a connection with one direction closed may be silent. IPVS uses 2m, HAProxy none; slow replies to a
+    request that ended with a FIN are legitimate."""
     keepalive_idle: Duration = seconds("60s")
     """Silence after which the kernel probes a peer. Far below the 2 h of the kernel, above any chatter."""
     keepalive_interval: Duration = seconds("15s")
@@ -60,11 +38,17 @@ class TcpSettings(_Settings):
     keepalive_probes: int = 4
     """Unanswered probes that end a connection: with the two above, a dead peer is gone after two minutes."""
     user_timeout: Duration = seconds("2m")
-    """How long sent data may stay unacknowledged (TCP_USER_TIMEOUT). Longer than a usual link outage, so that a cable pulled for a minute ends nothing."""
+    """How long sent data may stay unacknowledged (TCP_USER_TIMEOUT). Longer than a usual link outage, so that a cable
+    pulled for a minute ends nothing."""
+    refused_attempts: int = 16
+    """Endpoints that may refuse one connection, at once and one after the other, before it is given up; a refusal uses
+    up no entry of connectTimeouts."""
     backlog: int = 1024
     """Connections that may wait for accept per listener; the kernel caps it at net.core.somaxconn."""
     accept_batch: int = 64
     """Connections accepted from one listener per turn: enough to amortise the wake-up, few enough to be fair."""
+    accept_pause: Duration = seconds("100ms")
+    """How long accepting pauses when descriptors, buffers or memory ran out, unless a connection ends earlier."""
     receive_buffer: int = 65536
     """Bytes of the one receive buffer that the whole process shares; larger gained nothing next to splice."""
     turn_bytes: int = 1048576
@@ -73,13 +57,16 @@ class TcpSettings(_Settings):
     """Full receive buffers in a row after which a direction moves its bytes by splice(2). 0 switches splice off."""
     pipes: int = 64
     """Pipes kept for splice, two descriptors each, shared by all flows; beyond it recv and send are used."""
+    pipe_bytes: int = 262144
+    """Size of each of them; the kernel's default of 64 KiB takes three times the system calls, more than this gained nothing."""
     source_ports: tuple[int, int] = (61000, 65535)
-    """First and last source port of connections that carry the client's address: outside the usual ip_local_port_range, so that they cannot meet a connection of the client's own."""
+    """First and last source port of connections that carry the client's address: outside the usual ip_local_port_range,
+    so that they cannot meet a connection of the client's own."""
     source_port_attempts: int = 16
     """Source ports tried for one connection before the node's own address is used instead."""
 
 
-class UdpSettings(_Settings):
+class UdpSettings(_Settings, frozen=True):
     """How UDP flows are relayed."""
 
     unanswered_timeout: Duration = seconds("30s")
@@ -92,9 +79,16 @@ class UdpSettings(_Settings):
     """Datagrams taken from one listener per turn: amortises the wake-up without starving the others."""
     receive_buffer: int = 1048576
     """SO_RCVBUF of a listener in bytes; the kernel caps it at net.core.rmem_max. Absorbs a burst while the loop is busy."""
+    attempts: int = 4
+    """Endpoints tried for one datagram when they cannot be reached at all (no route, refused): as many as TCP's attempts."""
+    source_ports: tuple[int, int] = (61000, 65535)
+    """First and last source port of flows that carry the client's address: outside the usual ip_local_port_range, so
+    that they cannot meet a socket of the client's own."""
+    source_port_attempts: int = 16
+    """Source ports tried for one flow (some process may hold one on every address) before the node's own address is used instead."""
 
 
-class EjectionSettings(_Settings):
+class EjectionSettings(_Settings, frozen=True):
     """Passive ejection: endpoints that failed to answer are passed over for a while. Never all of them."""
 
     failures: int = 3
@@ -105,21 +99,21 @@ class EjectionSettings(_Settings):
     """The longest ejection: the 40 s in which Kubernetes itself marks a dead node's endpoints, and some."""
 
 
-class AffinitySettings(_Settings):
+class AffinitySettings(_Settings, frozen=True):
     """ClientIP session affinity."""
 
     max_entries: int = 262144
     """Clients remembered by all Services together (about 200 bytes each); beyond it the least recently used is forgotten."""
 
 
-class DescriptorSettings(_Settings):
+class DescriptorSettings(_Settings, frozen=True):
     """The budget of file descriptors."""
 
     reserve: int = 128
     """Descriptors kept for logs, watches, health and metrics, never used for traffic."""
 
 
-class SyncSettings(_Settings):
+class SyncSettings(_Settings, frozen=True):
     """When changes are applied."""
 
     debounce: Duration = seconds("50ms")
@@ -136,7 +130,7 @@ class SyncSettings(_Settings):
     """How long the planner may hold the loop before traffic gets a turn."""
 
 
-class CaptureSettings(_Settings):
+class CaptureSettings(_Settings, frozen=True):
     """How the kernel is told to deliver service addresses."""
 
     deliver_mark: int = 0x1000
@@ -149,7 +143,7 @@ class CaptureSettings(_Settings):
     """How long one run of nft may take: 100,000 elements take 0.6 s."""
 
 
-class MetricsSettings(_Settings):
+class MetricsSettings(_Settings, frozen=True):
     """What is exposed."""
 
     per_service: bool = False
@@ -158,7 +152,7 @@ class MetricsSettings(_Settings):
     """ServicePorts that get their own series at most: beyond it they are left out and counted."""
 
 
-class LoggingSettings(_Settings):
+class LoggingSettings(_Settings, frozen=True):
     """How facts are logged."""
 
     format: str = "text"
@@ -167,7 +161,7 @@ class LoggingSettings(_Settings):
     """A fact that repeats is logged once per this interval, with the number of times."""
 
 
-class Config(_Settings):
+class Config(_Settings, frozen=True):
     """All settings of one uproxy."""
 
     manifests: str = ""
@@ -201,3 +195,8 @@ class Config(_Settings):
     capture: CaptureSettings = CaptureSettings()
     metrics: MetricsSettings = MetricsSettings()
     logging: LoggingSettings = LoggingSettings()
+
+    def __post_init__(self) -> None:
+        """Refuse what no uproxy could run with; raises SettingError."""
+        check(self)
+

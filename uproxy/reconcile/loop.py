@@ -1,0 +1,219 @@
+"""The reconciler: what was seen of the API becomes open listeners and captured addresses.
+
+Owns the order of things: fold -> policy -> plan -> open listeners -> one kernel transaction -> close. What
+is decided is decided synchronously; what is done can be done again. Must not know sockets, nft or files.
+Invariant: when a round has ended without an error, listeners and kernel are what the last state asks for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from uproxy.core.plan import Desired
+from uproxy.core.policy import NodeView, routes_of
+from uproxy.core.state import Event, State, fold
+from uproxy.errors import RedirectError
+from uproxy.reconcile.bindings import Bindings
+from uproxy.reconcile.pace import Pace
+from uproxy.reconcile.serving import Serving
+from uproxy.reconcile.wake import Occasion, Wake
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from uproxy.admin.health import Health
+    from uproxy.config import Config
+    from uproxy.core.model import Node, ObjectKey, Refusal, Route, RouteKey
+    from uproxy.core.plan import Plan
+    from uproxy.dataplane.listeners import Dataplane
+    from uproxy.log import Log
+    from uproxy.reconcile.balancers import Balancers
+    from uproxy.redirect.base import Redirect
+    from uproxy.sync_stats import SyncStats
+
+REFUSALS_LOGGED = 20
+"""Refusals logged by one sync: more would be a flood, and the metric counts them all."""
+
+
+class Reconciler:
+    """Runs rounds for ever. offer() takes events, at any time; everything else happens in run()'s task.
+
+    view: reads what this node is like now, given its Node object if one was seen; OSError is passed on.
+    """
+
+    def __init__(  # noqa: PLR0917 - the parts that this one joins
+        self,
+        config: Config,
+        view: Callable[[Node | None], NodeView],
+        redirect: Redirect,
+        dataplane: Dataplane,
+        balancers: Balancers,
+        health: Health,
+        stats: SyncStats,
+        log: Log,
+    ) -> None:
+        self._config = config
+        self._read_view = view
+        self._redirect = redirect
+        self._dataplane = dataplane
+        self._balancers = balancers
+        self._health = health
+        self._stats = stats
+        self._log = log
+        self._wake = Wake(config.sync)
+        self._inbox: list[Event] = []
+        self._state = State()
+        self._view = NodeView(config.node_name)
+        self._desired = Desired()
+        self._serving = self._serve({})
+        self._dirty: set[ObjectKey] = set()
+        self._planned = False
+        self._verify = False
+        self._refusals: dict[ObjectKey, tuple[Refusal, ...]] = {}
+
+    def offer(self, events: Sequence[Event]) -> None:
+        """Take events in; a round follows soon."""
+        self._inbox.extend(events)
+        self._stats.pending(events)
+        self._health.queued(time.monotonic())
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Reconcile until cancelled. Raises UsageError when the redirect back end can never work here."""
+        self._serving = self._serve(await self._start_redirect())
+        self._dataplane.on_drained = self._drained
+        self._redirect.watch(self._lost)
+        while True:
+            occasion = await self._wake.wait()
+            try:
+                await self._round(occasion)
+            except (RedirectError, OSError) as error:
+                self._failed(error)
+            else:
+                self._wake.succeeded(retry=bool(self._serving.failed))
+
+    def _serve(self, inherited: Mapping[RouteKey, int]) -> Serving:
+        wanted: dict[RouteKey, Route] = {}
+        bindings = Bindings(self._redirect, wanted, self._config.capture.local_ports, inherited)
+        keeps = self._redirect.keeps_clients and self._config.keep_client_address == "auto"
+        return Serving(wanted, self._dataplane, bindings, self._balancers, self._log, keep_clients=keeps)
+
+    async def _start_redirect(self) -> Mapping[RouteKey, int]:
+        """Take over what the kernel has, trying again while that fails; traffic that is captured already just waits."""
+        while True:
+            try:
+                return await self._redirect.start()
+            except RedirectError as error:
+                await asyncio.sleep(self._failed(error))
+
+    async def _round(self, occasion: Occasion) -> None:
+        started = time.monotonic()
+        self._take_events()
+        if not self._state.complete:
+            return
+        self._look_at_node(occasion)
+        pace = Pace(self._config.sync.slice)
+        await self._decide(pace)
+        settled = self._desired.settle()
+        self._report(settled.refusals)
+        plan = self._serving.plan(settled.changed, self._view.local_addresses, retry=occasion is not Occasion.CHANGE)
+        await self._act(plan, pace, check=occasion is Occasion.RESYNC)
+        self._finished(plan, started)
+
+    def _take_events(self) -> None:
+        events, self._inbox = self._inbox, []
+        self._state, change = fold(self._state, events)
+        self._dirty |= change.services
+        if self._config.node_name in change.nodes:
+            self._planned = False
+
+    def _look_at_node(self, occasion: Occasion) -> None:
+        """Read what the node is like, at first, when its object changed and at each resync: if it differs, every Service may."""
+        if self._planned and occasion is not Occasion.RESYNC:
+            return
+        view = self._read_view(self._state.nodes.get(self._config.node_name))
+        if view != self._view or not self._planned:
+            self._view = view
+            self._dirty.update(self._state.services)
+        self._planned = True
+
+    async def _decide(self, pace: Pace) -> None:
+        """Derive the routes of every Service that may have other ones now."""
+        dirty, self._dirty = self._dirty, set()
+        for key in sorted(dirty):
+            service = self._state.services.get(key)
+            if service is None:
+                self._desired.drop(key)
+            else:
+                self._desired.put(key, routes_of(service, tuple(self._state.slices.get(key, {}).values()), self._view))
+            await pace.turn()
+
+    async def _act(self, plan: Plan, pace: Pace, *, check: bool) -> None:
+        """Carry out a plan: endpoints first, for they need no kernel; then open, capture, close."""
+        self._serving.update(plan.update)
+        await self._serving.open(plan.open, self._view.local_addresses, pace)
+        self._serving.refuse(plan.close)
+        try:
+            await self._capture(check=check or self._verify)
+        finally:
+            if self._serving.close(plan.close):
+                self._wake.set()
+
+    async def _capture(self, *, check: bool) -> None:
+        """Make the kernel agree; look first at what it has when somebody may have removed something."""
+        if check:
+            self._verify = False
+            if not await self._redirect.verify():
+                self._stats.repairs += 1
+                self._log.warning("capture_repaired", redirect=self._redirect.name, reason="rules, elements or routes of ours were missing")
+                self._serving.stale = True
+        if self._serving.stale:
+            await self._redirect.apply(self._serving.capture(self._view.local_addresses))
+            self._stats.applies += 1
+            self._serving.stale = False
+
+    def _finished(self, plan: Plan, started: float) -> None:
+        now = time.monotonic()
+        self._stats.synced(now - started, time.time())
+        if self._inbox:
+            self._health.synced_but_queued(now)
+        self._health.synced(now)
+        if plan.open or plan.update or plan.close:
+            self._log.info(
+                "synced",
+                opened=len(plan.open) - len(self._serving.failed),
+                updated=len(plan.update),
+                closed=len(plan.close),
+                milliseconds=round(1000 * (now - started)),
+            )
+
+    def _failed(self, error: Exception) -> float:
+        """Note a failed sync; give the seconds until the next try."""
+        pause = self._wake.failed()
+        self._stats.failures += 1
+        self._serving.stale = True
+        self._health.failed(time.monotonic(), str(error))
+        self._log.warning("sync_failed", reason=error, retry_seconds=round(pause, 1))
+        return pause
+
+    def _report(self, refusals: Mapping[ObjectKey, tuple[Refusal, ...]]) -> None:
+        """Log what is refused now and was not before."""
+        fresh = [refusal for service, now in refusals.items() for refusal in now if refusal not in self._refusals.get(service, ())]
+        for refusal in fresh[:REFUSALS_LOGGED]:
+            self._log.warning("refused", subject=refusal.subject, field=refusal.field, reason=refusal.reason)
+        if len(fresh) > REFUSALS_LOGGED:
+            self._log.warning("refused_more", number=len(fresh) - REFUSALS_LOGGED)
+        self._refusals = {key: now for key, now in {**self._refusals, **refusals}.items() if now}
+        self._stats.refusals = sum(map(len, self._refusals.values()))
+
+    def _lost(self) -> None:
+        """Take note that somebody else removed what is ours."""
+        self._verify = True
+        self._wake.set()
+
+    def _drained(self, key: RouteKey) -> None:
+        """Take note that the last connection of a closed listener ended."""
+        if self._serving.drained(key):
+            self._wake.set()

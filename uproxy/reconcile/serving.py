@@ -1,0 +1,132 @@
+"""What is served now, and carrying out a plan: listeners opened, updated and closed.
+
+Owns which routes are wanted, which of them have a listener and which could not get one. Must not know why a
+route is wanted. Invariant: a route is running exactly while the data plane has its listener; a key that is
+neither running nor draining has no local port.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from uproxy.core.model import Protocol, Route, RouteKey
+from uproxy.core.plan import Plan, diff
+from uproxy.errors import ListenError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from uproxy.dataplane.listeners import Dataplane
+    from uproxy.log import Log
+    from uproxy.reconcile.balancers import Balancers
+    from uproxy.reconcile.bindings import Bindings
+    from uproxy.reconcile.pace import Pace
+    from uproxy.redirect.base import Capture
+
+
+class Serving:
+    """The wanted routes and the listeners behind them.
+
+    keep_clients: whether upstream connections may carry the client's address at all.
+    wanted: every effective route, also those without endpoints; bindings must have been made over it.
+    stale: what the kernel captures may no longer be what capture() gives.
+    """
+
+    def __init__(
+        self, wanted: dict[RouteKey, Route], dataplane: Dataplane, bindings: Bindings, balancers: Balancers, log: Log, *, keep_clients: bool
+    ) -> None:
+        self.wanted = wanted
+        self.running: dict[RouteKey, Route] = {}
+        self.failed: dict[RouteKey, str] = {}
+        self.stale = True
+        self._dataplane = dataplane
+        self._bindings = bindings
+        self._balancers = balancers
+        self._log = log
+        self._keep_clients = keep_clients
+
+    def plan(self, changed: Mapping[RouteKey, Route | None], local_addresses: frozenset[str], *, retry: bool) -> Plan:
+        """Take over the changed routes and say what to do; retry: also about those that failed before."""
+        for key, route in changed.items():
+            if route is None:
+                self.failed.pop(key, None)
+                self.stale |= self.wanted.pop(key, None) is not None
+            else:
+                self.stale |= key not in self.wanted
+                self.wanted[key] = route
+        again = {key: self.wanted[key] for key in self.failed} if retry else {}
+        if retry:
+            again.update(self._misplaced(local_addresses))
+        return diff(self.running, {**again, **changed})
+
+    def _misplaced(self, local_addresses: frozenset[str]) -> dict[RouteKey, Route]:
+        """Give up listeners whose VIP became an address of the node, or ceased to be one, to be bound anew the other way."""
+        misplaced = {key: route for key, route in self.running.items() if not self._bindings.fits(key, local_addresses)}
+        for key in misplaced:
+            self.close((key,))
+            self._bindings.release(key)
+        return misplaced
+
+    def update(self, routes: Iterable[Route]) -> None:
+        """Put new endpoints behind listeners that stay."""
+        for route in routes:
+            self.running[route.key] = route
+            self._dataplane.update(route.key, self._balancers.use(route), keep_client_address=self._keeps(route))
+
+    async def open(self, routes: Iterable[Route], local_addresses: frozenset[str], pace: Pace) -> None:
+        """Open listeners; one that fails is noted, logged once per reason, and affects nothing else."""
+        for route in routes:
+            self.stale = True
+            try:
+                binding = self._bindings.bind(route.key, local_addresses)
+                self._dataplane.open(binding, route.service_port, self._balancers.use(route), keep_client_address=self._keeps(route))
+            except ListenError as error:
+                self._give_up(route.key, str(error))
+            else:
+                self.running[route.key] = route
+                if self.failed.pop(route.key, None) is not None:
+                    self._log.info("listening_again", address=route.key, service_port=route.service_port)
+            await pace.turn()
+
+    def _give_up(self, key: RouteKey, reason: str) -> None:
+        self._bindings.release(key)
+        self._balancers.leave(key)
+        if self.failed.get(key) != reason:
+            self._log.warning("listen_failed", address=key, reason=reason)
+        self.failed[key] = reason
+
+    def refuse(self, keys: Iterable[RouteKey]) -> None:
+        """Let the kernel refuse new connections while the listeners still stand. UDP has no connections to wait for."""
+        for key in keys:
+            self.stale = True
+            if key.protocol is Protocol.TCP:
+                self._bindings.drain(key)
+            else:
+                self._bindings.release(key)
+
+    def close(self, keys: Iterable[RouteKey]) -> bool:
+        """Close listeners. True: a key is free now whose capture can go too."""
+        freed = False
+        for key in keys:
+            self.running.pop(key, None)
+            self._balancers.leave(key)
+            if not self._dataplane.close(key):
+                self._bindings.release(key)
+                freed |= key.protocol is Protocol.TCP
+        self.stale |= freed
+        return freed
+
+    def drained(self, key: RouteKey) -> bool:
+        """Note that the last connection of a closed listener ended. True: its capture can go."""
+        if not self._bindings.is_draining(key):
+            return False
+        self._bindings.release(key)
+        self.stale = True
+        return True
+
+    def capture(self, local_addresses: frozenset[str]) -> Capture:
+        """Give what the kernel has to deliver now."""
+        return self._bindings.capture({key.vip for key in self.wanted}, local_addresses)
+
+    def _keeps(self, route: Route) -> bool:
+        return self._keep_clients and route.keep_client_address
