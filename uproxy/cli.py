@@ -6,7 +6,6 @@ mistake (one line on stderr, no traceback), 1 the rest. Must not know how anythi
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from typing import TYPE_CHECKING, Final
@@ -76,11 +75,11 @@ def version() -> None:
 
 
 @commands.command()
-def cleanup() -> None:
+def cleanup() -> int:
     """Remove everything that any uproxy ever installs in the kernel: table, rules, routes. Repeating it is no error."""
     from uproxy.app import clean  # noqa: PLC0415 - `uproxy version` need not load the rest
 
-    asyncio.run(clean())
+    return clean()
 
 
 @commands.command()

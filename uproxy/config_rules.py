@@ -105,6 +105,10 @@ def _check_least(config: Config) -> None:
         ("affinity.maxEntries", config.affinity.max_entries, 1),
         ("descriptors.reserve", config.descriptors.reserve, 16),
         ("metrics.perServiceLimit", config.metrics.per_service_limit, 0),
+        ("manifest.maxFileBytes", config.manifest.max_file_bytes, 1024),
+        ("manifest.maxNodes", config.manifest.max_nodes, 1000),
+        ("manifest.maxDepth", config.manifest.max_depth, 16),
+        ("adminConnections", config.admin_connections, 1),
     ):
         if value < least:
             raise SettingError(setting, f"{value} is less than {least}")

@@ -114,4 +114,4 @@ class _ServicePorts:
         self._claimed = claimed
 
     def __contains__(self, port: object) -> bool:
-        return self._key._replace(port=port) in self._claimed
+        return isinstance(port, int) and self._key._replace(port=port) in self._claimed

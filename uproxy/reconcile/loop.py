@@ -76,7 +76,7 @@ class Reconciler:
     def offer(self, events: Sequence[Event]) -> None:
         """Take events in; a round follows soon."""
         self._inbox.extend(events)
-        self._stats.pending(events)
+        self._stats.queued(events, time.time())
         self._health.queued(time.monotonic())
         self._wake.set()
 
@@ -124,6 +124,7 @@ class Reconciler:
 
     def _take_events(self) -> None:
         events, self._inbox = self._inbox, []
+        self._stats.taken()
         self._state, change = fold(self._state, events)
         self._dirty |= change.services
         if self._config.node_name in change.nodes:
@@ -177,9 +178,9 @@ class Reconciler:
     def _finished(self, plan: Plan, started: float) -> None:
         now = time.monotonic()
         self._stats.synced(now - started, time.time())
-        if self._inbox:
-            self._health.synced_but_queued(now)
-        self._health.synced(now)
+        self._stats.failed_listeners = len(self._serving.failed)
+        self._stats.services = len(self._state.services)
+        self._health.synced(now, more=bool(self._inbox))
         if plan.open or plan.update or plan.close:
             self._log.info(
                 "synced",

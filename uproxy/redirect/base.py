@@ -9,22 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from msgspec import Struct
+from uproxy.core.model import RouteKey
+from uproxy.core.ruleset import Capture
 
-from uproxy.core.model import Refusal, RouteKey
-
-
-class Capture(Struct, frozen=True):
-    """What the kernel shall deliver.
-
-    vips: every captured address, also one whose ports all have no endpoints.
-    ports: VIP, protocol and service port -> the local port of the listener.
-    refusing: those of ports whose listener is closed but whose open connections go on: new ones are refused.
-    """
-
-    vips: frozenset[str] = frozenset()
-    ports: Mapping[RouteKey, int] = {}
-    refusing: frozenset[RouteKey] = frozenset()
+__all__ = ["Capture", "Redirect"]
 
 
 class Redirect(Protocol):

@@ -11,7 +11,7 @@ import errno
 import os
 import socket
 import struct
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from uproxy.errors import RedirectError
 
@@ -27,6 +27,8 @@ ACK: Final = 0x4
 EXCLUSIVE: Final = 0x200
 CREATE: Final = 0x400
 DUMP: Final = 0x300
+
+NEEDS_NET_ADMIN: Final = "uproxy needs the capability CAP_NET_ADMIN in this network namespace: run it as root or grant it"
 
 _ERROR: Final = 2
 _DONE: Final = 3
@@ -71,7 +73,7 @@ def explain(number: int, text: str = "") -> str:
     """Put an errno of the kernel into one line, with the remedy where there is one."""
     line = f"the kernel refused: {os.strerror(number)}" + (f" ({text})" if text else "")
     remedies = {
-        errno.EPERM: "uproxy needs the capability CAP_NET_ADMIN in this network namespace: run it as root or grant it",
+        errno.EPERM: NEEDS_NET_ADMIN,
         errno.ENETDOWN: "bring the loopback device up: ip link set lo up",
     }
     return f"{line}; {remedies[number]}" if number in remedies else line
@@ -121,7 +123,7 @@ class NetlinkSocket:
         self._socket.bind((0, 0))
         self.port: int = self._socket.getsockname()[0]
 
-    def __enter__(self) -> NetlinkSocket:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -136,29 +138,34 @@ class NetlinkSocket:
         first = self._send([(kind, flags | REQUEST | ACK, payload)])
         found: Message | None = None
         for answer in self._received(first):
+            # A GET is answered by the object and then by the acknowledgement.
             if answer.type == _ERROR:
                 _raise_refusal(answer, 0)
-                return found
+                break
             found = answer
-            # A dump-less GET with NLM_F_ACK is answered by the object and then by the acknowledgement.
         return found
 
     def dump(self, kind: int, payload: bytes) -> list[bytes]:
         """Give the payloads of all objects that the kernel lists."""
         for _ in range(_DUMP_ATTEMPTS):
-            first = self._send([(kind, REQUEST | DUMP, payload)])
-            found: list[bytes] = []
-            interrupted = False
-            for answer in self._received(first):
-                interrupted = interrupted or bool(answer.flags & _DUMP_INTERRUPTED)
-                if answer.type == _ERROR:
-                    _raise_refusal(answer, 0)
-                if answer.type in (_DONE, _ERROR):
-                    break
-                found.append(answer.payload)
-            if not interrupted:
+            found, is_whole = self._dump_once(kind, payload)
+            if is_whole:
+                return found
+        raise NetlinkError(errno.EINTR, "what was to be listed changed all the time")
+
+    def _dump_once(self, kind: int, payload: bytes) -> tuple[list[bytes], bool]:
+        """List once; False where something changed meanwhile, so that objects can be missing."""
+        first = self._send([(kind, REQUEST | DUMP, payload)])
+        found: list[bytes] = []
+        is_whole = True
+        for answer in self._received(first):
+            is_whole = is_whole and not answer.flags & _DUMP_INTERRUPTED
+            if answer.type in (_DONE, _ERROR):
+                # The end of a listing states an errno like an error does: it may have been broken off.
+                _raise_refusal(answer, 0)
                 break
-        return found
+            found.append(answer.payload)
+        return found, is_whole
 
     def batch(self, parts: Iterable[tuple[int, int, bytes]], tolerated: frozenset[int] = frozenset()) -> None:
         """Send many (type, flags, payload); errors in tolerated are passed over, the first other one is raised at the end of its send."""

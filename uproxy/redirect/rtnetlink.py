@@ -6,12 +6,13 @@ know which routes are wanted. Whatever is decoded here was listed by the kernel;
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from uproxy.core.model import Family, family_of
-from uproxy.redirect.netlink import NetlinkSocket, attribute, attributes
+from uproxy.redirect.netlink import NetlinkError, NetlinkSocket, attribute, attributes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 NEWLINK: Final = 16
 DELLINK: Final = 17
 GETLINK: Final = 18
+NEWADDR: Final = 20
+DELADDR: Final = 21
 GETADDR: Final = 22
 NEWROUTE: Final = 24
 DELROUTE: Final = 25
@@ -37,6 +40,7 @@ LOCAL: Final = 2
 _ROUTE: Final = struct.Struct("=BBBBBBBBI")
 _LINK: Final = struct.Struct("=BxHiII")
 _ADDRESS: Final = struct.Struct("=BBBBI")
+_HOP: Final = struct.Struct("=HxxI")
 _U32: Final = struct.Struct("=I")
 _TABLE_IN_ATTRIBUTE: Final = 252
 _FIB_MATCH: Final = 0x2000
@@ -45,7 +49,7 @@ _SCOPE_HOST: Final = 254
 _AF: Final = {Family.IPV4: int(socket.AF_INET), Family.IPV6: int(socket.AF_INET6)}
 _FAMILIES: Final = {number: family for family, number in _AF.items()}
 _BITS: Final = {Family.IPV4: 32, Family.IPV6: 128}
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_MULTIPATH, _RTA_TABLE, _RTA_VIA, _RTA_NH_ID = 1, 4, 5, 9, 15, 18, 30
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_MULTIPATH, _RTA_TABLE, _RTA_VIA, _RTA_NH_ID = 1, 4, 5, 6, 9, 15, 18, 30
 _FRA_IIFNAME, _FRA_GOTO, _FRA_PRIORITY, _FRA_FWMARK, _FRA_TABLE, _FRA_FWMASK, _FRA_PROTOCOL = 3, 4, 6, 10, 15, 16, 21
 _TO_TABLE: Final = 1
 _GOTO: Final = 2
@@ -53,7 +57,7 @@ _RULE_PERMANENT_FLAGS: Final = 0
 
 
 class KernelRoute(NamedTuple):
-    """One route. address "" with prefix 0 is the default route. on_link: it names no gateway and one device."""
+    """One route. address "" with prefix 0 is the default route. on_link: no gateway, one device; hops: the devices if several."""
 
     family: Family
     address: str
@@ -63,6 +67,8 @@ class KernelRoute(NamedTuple):
     protocol: int
     device: int
     on_link: bool = True
+    metric: int = 0
+    hops: tuple[int, ...] = ()
 
 
 class Rule(NamedTuple):
@@ -89,9 +95,9 @@ class InterfaceAddress(NamedTuple):
 
 
 class Link(NamedTuple):
-    """One network device. flags: IFF_* of net/if.h."""
+    """One network device. number: its index. flags: IFF_* of net/if.h."""
 
-    index: int
+    number: int
     name: str
     flags: int
 
@@ -129,6 +135,8 @@ def decode_route(payload: bytes) -> KernelRoute:
         type=kind,
         protocol=protocol,
         device=_number(found, _RTA_OIF),
+        metric=_number(found, _RTA_PRIORITY),
+        hops=tuple(_hops(found.get(_RTA_MULTIPATH, b""))),
         on_link=_RTA_OIF in found and not found.keys() & {_RTA_GATEWAY, _RTA_VIA, _RTA_MULTIPATH, _RTA_NH_ID},
     )
 
@@ -170,9 +178,15 @@ def rules(kernel: NetlinkSocket, family: Family) -> list[Rule]:
 
 
 def routes(kernel: NetlinkSocket, family: Family, table: int, protocol: int = 0) -> list[KernelRoute]:
-    """List the routes of one table, filtered by the kernel; protocol 0: of every protocol."""
+    """List the routes of one table, filtered by the kernel; protocol 0: of every protocol. A table that is not there has none."""
     fixed = _ROUTE.pack(_AF[family], 0, 0, 0, 0, protocol, 0, 0, 0)
-    listed = map(decode_route, kernel.dump(GETROUTE, fixed + attribute(_RTA_TABLE, _U32.pack(table))))
+    try:
+        payloads = kernel.dump(GETROUTE, fixed + attribute(_RTA_TABLE, _U32.pack(table)))
+    except NetlinkError as error:
+        if error.number != errno.ENOENT:
+            raise
+        return []
+    listed = map(decode_route, payloads)
     return [route for route in listed if route.table == table and protocol in (0, route.protocol)]
 
 
@@ -206,6 +220,17 @@ def links(kernel: NetlinkSocket) -> Iterator[Link]:
 def host_prefix(family: Family) -> int:
     """Give the prefix length of a single address."""
     return _BITS[family]
+
+
+def _hops(raw: bytes) -> Iterator[int]:
+    """Give the devices of a multipath route: struct rtnexthop is length, flags, hops and interface, attributes follow."""
+    offset = 0
+    while offset + _HOP.size <= len(raw):
+        length, device = _HOP.unpack_from(raw, offset)
+        if length < _HOP.size:
+            return
+        yield device
+        offset += (length + 3) & ~3
 
 
 def _number(found: dict[int, bytes], kind: int) -> int:

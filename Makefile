@@ -1,0 +1,65 @@
+# `make` lists what there is. Everything runs from .venv, which is made when it is first needed.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest
+VENV := .venv/.complete
+TOOLS := .cache/.tools
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV) ## watch uproxy balance TCP and UDP on loopback addresses: no root, no cluster
+	@$(BIN)/python -m examples.demo
+
+demo-node: $(VENV) $(TOOLS) ## the same with virtual addresses, pods and a node as network namespaces (root)
+	@$(BIN)/python -m examples.demo_node
+
+test: $(VENV) $(TOOLS) lint types imports ## all that must be green before a change lands; says what it skipped and why
+	@$(PYTEST)
+
+lint: $(VENV) ## style and the usual mistakes: ruff
+	@$(BIN)/ruff check --quiet .
+
+types: $(VENV) ## mypy --strict, tests and scripts included
+	@$(BIN)/mypy --no-error-summary
+
+imports: $(VENV) ## which part may import which: import-linter
+	@NO_COLOR=1 $(BIN)/lint-imports > .cache/imports.txt || { cat .cache/imports.txt; exit 1; }
+
+unit: $(VENV) ## the tests that need no root
+	@$(PYTEST) -m 'not netns'
+
+netns: $(VENV) $(TOOLS) ## the tests with network namespaces and real packets (root)
+	@$(PYTEST) -m netns
+
+bench: $(VENV) $(TOOLS) ## compare with HAProxy and nginx, and measure thousands of Services (root)
+	@$(BIN)/python -m bench
+
+docs: $(VENV) ## bring the generated parts of README.md and docs/ up to date
+	@$(BIN)/python scripts/readme.py --write
+	@$(BIN)/python scripts/configuration.py --write
+
+lock: $(VENV) ## write the requirement files anew from pyproject.toml (UPGRADE=1: with the newest versions)
+	@scripts/lock.sh
+
+clean: ## remove what make and the tests made, .venv included
+	@rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -r {} +
+
+$(VENV): requirements-dev.txt pyproject.toml scripts/make-venv.sh scripts/find-python.sh | $(TOOLS)
+	@scripts/make-venv.sh
+	@touch $@
+
+# Without root the tools may still be missing: then this is tried again, and says so again, next time.
+$(TOOLS): scripts/debian-tools.sh
+	@mkdir -p .cache
+	@scripts/debian-tools.sh
+	@[ "$$(id -u)" -ne 0 ] || touch $@
+
+.PHONY: help demo demo-node test lint types imports unit netns bench docs lock clean

@@ -1,0 +1,1 @@
+"""Measurements of uproxy: next to its peers (compare) and with many Services (scale)."""

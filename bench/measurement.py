@@ -1,0 +1,77 @@
+"""One measurement: the load's process beside the proxy's, and the proxy's CPU time while the load counted."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from bench.processes import cpu_seconds
+from bench.topology import LOAD_CPU, Topology, end, python, start
+from bench.workloads import Sample, Workload
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import IO
+
+    from bench.subjects.base import Running
+
+MARGIN_SECONDS: Final = 30.0
+"""How much longer than its measurement a load may take before it is killed."""
+
+
+class Failed(Exception):
+    """A measurement that could not be made, and why: its cell stays empty."""
+
+
+@contextmanager
+def load_server(topology: Topology) -> Iterator[None]:
+    """Run the load's server until left."""
+    process = start(topology.server, LOAD_CPU, python("bench.load.server"))
+    try:
+        _pipe(process.stdout).readline()
+        yield
+    finally:
+        end(process)
+
+
+def measure(topology: Topology, running: Running, workload: Workload, seconds: float, warm_up: float) -> Sample:
+    """Run one load from the client against a subject; raises Failed with the load's own words."""
+    size = ["--seconds", str(seconds), "--warm-up", str(warm_up), "--connections", str(workload.connections)]
+    argv = python("bench.load", workload.kind, running.host, str(workload.port), *size)
+    process = start(topology.client, LOAD_CPU, argv, stderr=subprocess.PIPE)
+    try:
+        return _watch(process, running, seconds + warm_up + MARGIN_SECONDS)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _watch(process: subprocess.Popen[str], running: Running, limit: float) -> Sample:
+    output, errors = _pipe(process.stdout), _pipe(process.stderr)
+    watchdog = threading.Timer(limit, process.kill)
+    watchdog.start()
+    try:
+        measuring = output.readline()
+        before = _cpu(running)
+        line = output.readline()
+        after = _cpu(running)
+    finally:
+        watchdog.cancel()
+    if not measuring or not line:
+        words = errors.read().strip().splitlines()
+        raise Failed(words[-1] if words else f"the load did not end within {limit:g} s")
+    return Sample(**json.loads(line), cpu=None if before is None or after is None else after - before)
+
+
+def _pipe(stream: IO[str] | None) -> IO[str]:
+    """Give a pipe that Popen was told to make."""
+    if stream is None:
+        raise ValueError("the process was started without this pipe")
+    return stream
+
+
+def _cpu(running: Running) -> float | None:
+    return cpu_seconds(running.process.pid) if running.process else None

@@ -1,0 +1,34 @@
+"""Where other people's programs are: in PATH, in sbin, or unpacked below the project's cache folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Final
+
+CACHE: Final = Path(__file__).resolve().parent.parent / ".cache"
+_SBIN = ("/usr/sbin", "/sbin", "/usr/local/sbin")
+
+
+def find(name: str) -> str | None:
+    """Give the path of a program; None if this machine has none. What the system installed comes first."""
+    path = os.pathsep.join((os.environ.get("PATH", ""), *_SBIN))
+    return shutil.which(name, path=path) or _unpacked(f"usr/sbin/{name}")
+
+
+def find_file(path: str) -> str | None:
+    """Give an absolute path if it exists, else the same one below the cache folder, else None."""
+    return path if Path(path).exists() else _unpacked(path.lstrip("/"))
+
+
+def _unpacked(relative: str) -> str | None:
+    return next((str(path) for path in sorted(CACHE.glob(f"**/{relative}"))), None)
+
+
+def environment(program: str) -> dict[str, str]:
+    """Give the variables that an unpacked program needs to find the libraries unpacked with it."""
+    root, found, _ = program.partition("/usr/sbin/")
+    if not found or not Path(program).is_relative_to(CACHE):
+        return {}
+    return {"LD_LIBRARY_PATH": os.pathsep.join(str(path) for path in sorted(Path(root).glob("usr/lib/*-linux-gnu")))}

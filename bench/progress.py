@@ -1,0 +1,43 @@
+"""What one sees while measurements run: a bar with the time left on a terminal, else a line per measurement."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+
+class Reporter:
+    """Counts steps of a known number."""
+
+    def __init__(self, steps: int) -> None:
+        console = Console(file=sys.stderr)
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        self._progress = Progress(*columns, console=console, refresh_per_second=4, disable=not console.is_terminal)
+        self._task = self._progress.add_task("", total=steps)
+        self._steps, self._done = steps, 0
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._progress.stop()
+
+    def begin(self, what: str) -> None:
+        """Say what is being measured now."""
+        self._progress.update(self._task, description=what)
+
+    def done(self, what: str, steps: int = 1) -> None:
+        """Say what came out."""
+        self._done += steps
+        self._progress.advance(self._task, steps)
+        if self._progress.disable:
+            print(f"{self._done:3}/{self._steps} {what}", file=sys.stderr, flush=True)
+        else:
+            self._progress.console.print(what, highlight=False)

@@ -1,0 +1,26 @@
+"""What is measured: one module per proxy, with its configuration beside it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from bench.subjects.haproxy import HAProxy
+from bench.subjects.nginx import Nginx
+from bench.subjects.routed import Routed
+from bench.subjects.uproxy import UProxy
+
+if TYPE_CHECKING:
+    from bench.subjects.base import Subject
+
+OURS: Final = "uproxy"
+SUBJECTS: Final[dict[str, Subject]] = {
+    "uproxy": UProxy("uproxy"),
+    "haproxy": HAProxy(),
+    "nginx": Nginx(),
+    "none": Routed(),
+    "uproxy-kept": UProxy("uproxy, client's address kept", pods=True),
+    "uproxy-asyncio": UProxy("uproxy on asyncio", loop="asyncio"),
+}
+DEFAULT: Final = ("uproxy", "haproxy", "nginx", "none")
+PEERS: Final = ("haproxy", "nginx")
+"""What ours is compared with: the best of these in each row."""

@@ -1,0 +1,48 @@
+"""HAProxy, one thread, mode tcp. It carries no UDP."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from bench.programs import environment, find
+from bench.subjects.base import TCP_PORTS, CannotRun, Running, launch
+from bench.topology import NODE, SERVER, Topology
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BASE: Final = Path(__file__).with_name("haproxy.cfg")
+
+
+class HAProxy:
+    """Listens on the node's address, one frontend and one server per port."""
+
+    title = "HAProxy"
+    udp = False
+
+    def version(self) -> str:
+        """Give its version; raises CannotRun."""
+        program = _program()
+        done = subprocess.run([program, "-v"], capture_output=True, text=True, check=True, env=environment(program) or None)
+        return done.stdout.split()[2]
+
+    def start(self, topology: Topology, folder: Path) -> Running:
+        """Start it on the node; raises CannotRun."""
+        program = _program()
+        config = folder / "haproxy.cfg"
+        config.write_text(BASE.read_text() + "".join(_listeners()))
+        return launch(topology, folder, [program, "-db", "-f", str(config)], NODE, environment(program))
+
+
+def _listeners() -> Iterator[str]:
+    for port in TCP_PORTS:
+        yield f"listen port-{port}\n    bind {NODE}:{port}\n    server one {SERVER}:{port}\n"
+
+
+def _program() -> str:
+    program = find("haproxy")
+    if program is None:
+        raise CannotRun("haproxy is not installed")
+    return program

@@ -1,0 +1,66 @@
+"""uproxy itself: the real `uproxy run`, a folder of manifests, nftables, the client on a service address."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Final
+
+import yaml
+
+import uproxy
+from bench.manifests import endpoint_slice, service
+from bench.subjects.base import TCP_PORTS, UDP_PORTS, CannotRun, Running, launch
+from bench.topology import CLIENT, SERVER, Topology, python
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+VIP: Final = "10.96.0.10"
+HEALTH: Final = "127.0.0.1:10256"
+METRICS: Final = "127.0.0.1:10249"
+
+
+class UProxy:
+    """One Service with all ports, one endpoint.
+
+    pods: the node reaches client and server by host routes, as it does pods, so that the client's address is kept.
+    """
+
+    udp = True
+
+    def __init__(self, title: str, *, pods: bool = False, loop: str = "uvloop") -> None:
+        self.title = title
+        self._pods = pods
+        self._loop = loop
+
+    def version(self) -> str:
+        """Give its version; raises CannotRun where the kernel's tool is missing."""
+        if shutil.which("nft") is None:
+            raise CannotRun("nft is not installed")
+        return uproxy.__version__
+
+    def start(self, topology: Topology, folder: Path) -> Running:
+        """Start it on the node; raises CannotRun."""
+        self.version()
+        if self._pods:
+            topology.node.ip(f"route add {CLIENT}/32 dev to-client", f"route add {SERVER}/32 dev to-server")
+        manifests = folder / "manifests"
+        manifests.mkdir()
+        ports = {f"tcp-{port}": ("TCP", port) for port in TCP_PORTS} | {f"udp-{port}": ("UDP", port) for port in UDP_PORTS}
+        documents = [service("bench", VIP, ports), endpoint_slice("bench", [SERVER], ports)]
+        (manifests / "bench.yaml").write_text(yaml.safe_dump_all(documents))
+        return launch(topology, folder, command(manifests, settings(folder, loop=self._loop)), VIP)
+
+
+def command(manifests: Path, config: Path) -> list[str]:
+    """Give the command line of a uproxy on a node of the measurements."""
+    addresses = ["--healthz-bind-address", HEALTH, "--metrics-bind-address", METRICS]
+    where = ["--manifests", str(manifests), "--config", str(config), "--node-name", "node"]
+    return [*python("uproxy", "run"), *where, "--redirect", "nftables", *addresses]
+
+
+def settings(folder: Path, **values: object) -> Path:
+    """Write a settings file and give its path."""
+    config = folder / "uproxy.yaml"
+    config.write_text(yaml.safe_dump({"apiVersion": "uproxy.io/v1alpha1", "kind": "UproxyConfiguration", **values}))
+    return config

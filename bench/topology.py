@@ -1,0 +1,102 @@
+"""The network of every measurement: client - node - server over two veth pairs, the node routes.
+
+    client 10.77.1.2 ---- 10.77.1.1 node 10.77.2.1 ---- 10.77.2.2 server
+
+The client's way to everything, service addresses included, is the node. The proxy under test runs on the
+node. Processes are pinned: the proxy to one CPU, all the load to another one where there are two.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self
+
+from bench.namespaces import Namespace, Namespaces
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+    from typing import IO
+
+CLIENT: Final = "10.77.1.2"
+NODE: Final = "10.77.1.1"
+NODE_TOWARDS_SERVER: Final = "10.77.2.1"
+SERVER: Final = "10.77.2.2"
+PROJECT: Final = Path(__file__).resolve().parent.parent
+
+_CPUS = sorted(os.sched_getaffinity(0))
+PROXY_CPU: Final = _CPUS[0]
+LOAD_CPU: Final = _CPUS[-1]
+
+
+class Topology:
+    """The three namespaces, up when the constructor returns, removed with all that runs inside when left."""
+
+    def __init__(self) -> None:
+        self._namespaces = Namespaces("client", "node", "server")
+        self.client, self.node, self.server = (self._namespaces[name] for name in ("client", "node", "server"))
+        try:
+            self._wire()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End what runs inside and remove the namespaces."""
+        self._namespaces.remove()
+
+    def _wire(self) -> None:
+        self._namespaces.cable("client", "eth0", "node", "to-client")
+        self._namespaces.cable("server", "eth0", "node", "to-server")
+        self.client.ip(f"addr add {CLIENT}/24 dev eth0", f"route add default via {NODE}")
+        self.server.ip(f"addr add {SERVER}/24 dev eth0", f"route add default via {NODE_TOWARDS_SERVER}")
+        self.node.ip(f"addr add {NODE}/24 dev to-client", f"addr add {NODE_TOWARDS_SERVER}/24 dev to-server")
+        self.node.sysctl(ipv4__ip_forward=1)
+        for namespace in (self.client, self.node, self.server):
+            # Without it connect() slows down once a few ten thousand connections to one address are in TIME_WAIT:
+            # the same for every subject, and what is to be measured is the proxy, not its ports running out.
+            namespace.sysctl(ipv4__tcp_tw_reuse=1)
+
+
+def start(
+    namespace: Namespace,
+    cpu: int | None,
+    argv: Sequence[str],
+    *,
+    environment: Mapping[str, str] | None = None,
+    stdout: int | IO[str] = subprocess.PIPE,
+    stderr: int | IO[str] | None = None,
+) -> subprocess.Popen[str]:
+    """Start a program inside a namespace, on one CPU or on all. It dies with us; a Ctrl-C of the terminal is ours alone."""
+    cpus = ",".join(map(str, _CPUS if cpu is None else (cpu,)))
+    prefix = [*namespace.prefix, "setpriv", "--pdeathsig", "KILL", "taskset", "--cpu-list", cpus]
+    variables = {**os.environ, "PYTHONPATH": str(PROJECT), **(environment or {})}
+    return subprocess.Popen(  # the caller ends it: a with statement here would wait for it
+        [*prefix, *argv], cwd=PROJECT, env=variables, stdout=stdout, stderr=stderr, text=True, start_new_session=True
+    )
+
+
+def python(module: str, *arguments: str) -> list[str]:
+    """Give the command line of one of our own modules."""
+    return [sys.executable, "-m", module, *arguments]
+
+
+def end(process: subprocess.Popen[str], seconds: float = 5.0) -> None:
+    """Ask a process to end (SIGTERM), and kill it when it takes longer than that."""
+    process.terminate()
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    if process.stdout:
+        process.stdout.close()

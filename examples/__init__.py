@@ -1,0 +1,1 @@
+"""Demonstrations of uproxy, and the manifests they serve."""

@@ -1,0 +1,1 @@
+"""The pure core: tables for each rule, and random histories against naive models."""

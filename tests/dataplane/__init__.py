@@ -1,0 +1,1 @@
+"""Tests of the data path, with real sockets on loopback."""

@@ -1,0 +1,84 @@
+"""Everything a test needs in one value: the lab, endpoints in every host, a folder of Services, uproxy."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Self, Unpack
+
+from tests.lab import client
+from tests.lab.manifests import Options, Served, Services, Target, targets
+from tests.lab.process import Uproxy
+from tests.lab.servers import PORT, Servers
+from tests.lab.topology import Lab
+from tests.lab.waiting import eventually
+from tests.lab.wiring import ADDRESSES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    from tests.lab.topology import Host
+
+
+class Stand:
+    """A lab with endpoints that serve under their host's name on every host. A context manager."""
+
+    def __init__(self, folder: Path) -> None:
+        self.lab = Lab()
+        self.services = Services(folder / "manifests")
+        self.services.write_node(self.lab.node)
+        self._started: list[Uproxy] = []
+        self._servers = [Servers([self.lab[name] for name in ADDRESSES])]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        logs = [uproxy.log() for uproxy in self._started if uproxy.stop() is not None]
+        for servers in self._servers:
+            servers.close()
+        self.lab.close()
+        assert "Traceback" not in "\n".join(logs), "\n".join(logs)
+
+    @property
+    def uproxy(self) -> Uproxy:
+        """The uproxy that was started last."""
+        return self._started[-1]
+
+    def start(self, *flags: str, environment: Mapping[str, str] | None = None, prefix: Sequence[str] = ()) -> Uproxy:
+        """Start uproxy on the node and wait until it is healthy."""
+        started = self.launch(*flags, environment=environment, prefix=prefix)
+        started.wait_healthy()
+        return started
+
+    def launch(self, *flags: str, environment: Mapping[str, str] | None = None, prefix: Sequence[str] = ()) -> Uproxy:
+        """Start uproxy on the node without waiting for anything."""
+        started = Uproxy(self.lab.node, self.services.folder, *flags, environment=environment, prefix=prefix)
+        self._started.append(started)
+        return started
+
+    def servers(self, hosts: Sequence[Host], port: int, suffix: str = "") -> Servers:
+        """Start more endpoints, which end with the stand."""
+        self._servers.append(Servers(hosts, port, suffix))
+        return self._servers[-1]
+
+    def serve(self, name: str, *to: Host, port: int = 80, target_port: int = PORT, **options: Unpack[Options]) -> Served:
+        """Add a Service behind which these hosts are, and wait until it answers."""
+        return self.await_served(self.services.add(name, targets(to, target_port), port, **options))
+
+    def retarget(self, served: Served, to: Iterable[Target], **options: Unpack[Options]) -> None:
+        """Give a Service other endpoints, without waiting for anything."""
+        self.services.put(served, to, **options)
+
+    def await_served(self, served: Served) -> Served:
+        """Wait until a Service answers a pod on both families."""
+        for family in (4, 6):
+            eventually(partial(client.ask, self.lab.pod, served.vip(family), served.port))
+        return served
+
+    def await_refused(self, served: Served) -> Served:
+        """Wait until a Service refuses on both families."""
+        for family in (4, 6):
+            eventually(partial(client.is_refused, self.lab.pod, served.vip(family), served.port))
+        return served

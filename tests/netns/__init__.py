@@ -1,0 +1,1 @@
+"""End-to-end tests in network namespaces: real packets, real nftables, a real uproxy process."""

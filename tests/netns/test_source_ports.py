@@ -1,0 +1,57 @@
+"""Many connections one after another to one endpoint: no source port runs out, nothing gets slower."""
+
+from __future__ import annotations
+
+import socket
+import statistics
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.lab import kernel
+
+if TYPE_CHECKING:
+    from tests.lab.stand import Stand
+
+pytestmark = [pytest.mark.netns, pytest.mark.slow, pytest.mark.timeout(300)]
+
+CONNECTIONS = 60_000
+SAMPLE = 1_000
+
+
+def seconds_of_each(address: str, port: int) -> list[float]:
+    """Connect, ask, close as often as CONNECTIONS says; any failure raises OSError."""
+    taken = []
+    for _ in range(CONNECTIONS):
+        start = time.perf_counter()
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as conversation:
+            conversation.settimeout(5)
+            conversation.connect((address, port))
+            conversation.send(b"who\n")
+            conversation.recv(64)
+        taken.append(time.perf_counter() - start)
+    return taken
+
+
+def assert_none_gets_slower(taken: list[float]) -> None:
+    first, last = statistics.median(taken[:SAMPLE]), statistics.median(taken[-SAMPLE:])
+    assert last < 1.5 * first, f"median of the first {SAMPLE}: {first * 1e6:.0f} us, of the last: {last * 1e6:.0f} us"
+
+
+def test_sixty_thousand_connections_that_keep_the_clients_address_stay_quick(stand: Stand) -> None:
+    """The client closes first each time, so that the upstream side would hold the port of every connection."""
+    stand.lab.pod.namespace.sysctl({"net.ipv4.tcp_tw_reuse": 1})
+    stand.start()
+    served = stand.serve("web", stand.lab.pod2)
+    assert_none_gets_slower(stand.lab.pod.namespace.call(seconds_of_each, served.vip(4), served.port))
+    assert kernel.tracked_connections(stand.lab.node) == 0
+
+
+def test_sixty_thousand_connections_with_the_nodes_address_stay_quick(stand: Stand) -> None:
+    """Here the kernel chooses the ports, and can only reuse them in time with tcp_tw_reuse."""
+    stand.lab.pod.namespace.sysctl({"net.ipv4.tcp_tw_reuse": 1})
+    stand.lab.node.namespace.sysctl({"net.ipv4.tcp_tw_reuse": 1})
+    stand.start()
+    served = stand.serve("web", stand.lab.pod2, annotations={"uproxy.io/keep-client-address": "never"})
+    assert_none_gets_slower(stand.lab.pod.namespace.call(seconds_of_each, served.vip(4), served.port))

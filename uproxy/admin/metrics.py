@@ -1,0 +1,199 @@
+"""What is exposed to Prometheus: kube-proxy's own names where they mean something here, uproxy_ ones for the rest.
+
+Owns names, help texts and labels; the numbers are others' plain integers, read when somebody scrapes. Invariant:
+no label has a value per client; those per Service are there on request only, and capped.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
+
+from uproxy.sync_stats import BUCKETS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from prometheus_client.metrics_core import Metric
+
+    from uproxy.config import MetricsSettings
+    from uproxy.core.balance import AffinityTable, Ejector
+    from uproxy.core.model import ServicePortName
+    from uproxy.dataplane.counters import Counters, Traffic
+    from uproxy.dataplane.descriptors import Descriptors
+    from uproxy.loop_probe import LoopProbe
+    from uproxy.sync_stats import SyncStats
+
+
+class Carried(Protocol):
+    """The part of the data plane that is asked what it carried."""
+
+    def note_kernel_drops(self) -> None:
+        """Bring the count of datagrams that the kernel dropped up to date."""
+
+    def traffic(self) -> Iterable[tuple[ServicePortName, Traffic]]:
+        """Give what each ServicePort with a listener or a connection has carried."""
+
+    def totals(self) -> Traffic:
+        """Give what everything together has ever carried."""
+
+
+class Source(Protocol):
+    """The part of a source that is asked what it refused."""
+
+    @property
+    def refusals(self) -> Mapping[str, int]:
+        """Count refusals by reason."""
+
+
+class Measured(NamedTuple):
+    """Everything that is read at a scrape."""
+
+    settings: MetricsSettings
+    counters: Counters
+    carried: Carried
+    stats: SyncStats
+    descriptors: Descriptors
+    affinity: AffinityTable
+    ejector: Ejector
+    source: Source
+    probe: LoopProbe
+
+
+class Metrics:
+    """The registry behind /metrics, and the count of questions to the health server."""
+
+    content_type: Final = CONTENT_TYPE_LATEST
+
+    def __init__(self, measured: Measured) -> None:
+        self._asked: dict[str, dict[str, int]] = {"healthz": {}, "livez": {}}
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.registry.register(_Collector(measured, self._asked))
+
+    def asked(self, page: str, status: int) -> None:
+        """Count a question to the health server."""
+        codes = self._asked[page]
+        codes[str(status)] = codes.get(str(status), 0) + 1
+
+    def text(self) -> bytes:
+        """Give the exposition (https://prometheus.io/docs/instrumenting/exposition_formats/)."""
+        return generate_latest(self.registry)
+
+
+class _Collector(Collector):
+    def __init__(self, measured: Measured, asked: Mapping[str, Mapping[str, int]]) -> None:
+        self._measured = measured
+        self._asked = asked
+
+    def collect(self) -> Iterator[Metric]:
+        measured = self._measured
+        measured.carried.note_kernel_drops()
+        yield from _sync(measured.stats)
+        for page, codes in self._asked.items():
+            yield _by(f"kubeproxy_proxy_{page}", f"Answers of /{page}", "code", codes)
+        yield from _carried(measured.carried.totals())
+        yield from _data_path(measured.counters)
+        yield from _resources(measured)
+        yield _by("uproxy_source_refusals", "Objects and files refused, by reason", "reason", measured.source.refusals)
+        if measured.settings.per_service:
+            yield from _per_service(measured.carried.traffic(), measured.settings.per_service_limit)
+
+
+def _counter(name: str, text: str, value: float) -> Metric:
+    return CounterMetricFamily(name, text, value=value)
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value=value)
+
+
+def _by(name: str, text: str, label: str, values: Mapping[str, int]) -> Metric:
+    family = CounterMetricFamily(name, text, labels=[label])
+    for value, number in values.items():
+        family.add_metric([value], number)
+    return family
+
+
+def _sync(stats: SyncStats) -> Iterator[Metric]:
+    prefix = "kubeproxy_sync_proxy_rules"
+    yield _durations(f"{prefix}_duration_seconds", stats)
+    yield _gauge(f"{prefix}_last_timestamp_seconds", "When the last sync ended", stats.last_synced)
+    yield _gauge(f"{prefix}_last_queued_timestamp_seconds", "When the last change was queued", stats.last_queued)
+    yield _gauge(f"{prefix}_service_changes_pending", "Service changes not applied yet", stats.service_changes_pending)
+    yield _counter(f"{prefix}_service_changes", "Service changes seen", stats.service_changes_total)
+    yield _gauge(f"{prefix}_endpoint_changes_pending", "EndpointSlice changes not applied yet", stats.endpoint_changes_pending)
+    yield _counter(f"{prefix}_endpoint_changes", "EndpointSlice changes seen", stats.endpoint_changes_total)
+    yield _counter("uproxy_sync_failures", "Syncs that failed and were tried again", stats.failures)
+    yield _counter("uproxy_redirect_applies", "Times the kernel was given a new capture", stats.applies)
+    yield _counter("uproxy_redirect_repairs", "Times something of ours was missing in the kernel and was put back", stats.repairs)
+    yield _gauge("uproxy_refused", "Parts of objects that are refused now", stats.refusals)
+    yield _gauge("uproxy_failed_listeners", "Addresses that cannot be listened on now", stats.failed_listeners)
+    yield _gauge("uproxy_services", "Services seen", stats.services)
+
+
+def _durations(name: str, stats: SyncStats) -> Metric:
+    buckets, total = [], 0
+    for limit, number in zip((*map(str, BUCKETS), "+Inf"), stats.durations, strict=True):
+        total += number
+        buckets.append((limit, total))
+    return HistogramMetricFamily(name, "Duration of one sync", buckets=buckets, sum_value=stats.duration_sum)
+
+
+def _carried(totals: Traffic) -> Iterator[Metric]:
+    yield _counter("uproxy_connections_accepted", "TCP connections accepted", totals.accepted)
+    yield _gauge("uproxy_connections_active", "TCP connections open now", totals.active)
+    yield _counter("uproxy_flows", "UDP flows begun", totals.flows)
+    yield _gauge("uproxy_flows_active", "UDP flows there now", totals.flows_active)
+    yield _by("uproxy_bytes", "Bytes carried, from and to clients", "direction", {"received": totals.received, "sent": totals.sent})
+    datagrams = {"received": totals.datagrams_received, "sent": totals.datagrams_sent}
+    yield _by("uproxy_datagrams", "Datagrams carried, from and to clients", "direction", datagrams)
+
+
+def _data_path(counters: Counters) -> Iterator[Metric]:
+    yield _counter("uproxy_connect_attempts", "Attempts to connect to an endpoint", counters.connect_attempts)
+    yield _by("uproxy_connect_failures", "Attempts that failed", "reason", counters.connect_failures)
+    yield _counter("uproxy_connections_failed", "Connections reset because no endpoint could be reached", counters.connections_failed)
+    yield _by("uproxy_connections_reset", "Connections that ended by a reset or an error", "reason", counters.connections_reset)
+    yield _counter("uproxy_half_close_timeouts", "Half-closed connections ended for silence", counters.half_close_timeouts)
+    yield _by("uproxy_accept_errors", "Errors of accept", "reason", counters.accept_errors)
+    yield _by("uproxy_accept_pauses", "Times accepting paused for want of something", "reason", counters.accept_pauses)
+    yield _counter("uproxy_kept_addresses", "Connections and flows that carry the client's address", counters.kept_addresses)
+    yield _by("uproxy_kept_address_fallbacks", "Those that carry the node's instead", "reason", counters.kept_address_fallbacks)
+    yield _counter("uproxy_ejections", "Endpoints passed over for a while because they failed", counters.ejections)
+    yield _counter("uproxy_spliced_bytes", "Bytes moved by splice", counters.spliced_bytes)
+    yield _by("uproxy_flow_evictions", "UDP flows ended early", "reason", counters.flow_evictions)
+    yield _by("uproxy_datagrams_dropped", "Datagrams that went nowhere", "reason", counters.datagrams_dropped)
+
+
+def _resources(measured: Measured) -> Iterator[Metric]:
+    yield _gauge("uproxy_descriptors_taken", "Descriptors that carry traffic", measured.descriptors.taken)
+    yield _gauge("uproxy_descriptors_budget", "Descriptors that traffic may take", measured.descriptors.budget)
+    yield _gauge("uproxy_affinity_entries", "Clients pinned to an endpoint", len(measured.affinity))
+    yield _counter("uproxy_affinity_evictions", "Pinned clients forgotten because there were too many", measured.affinity.evictions)
+    yield _gauge("uproxy_suspect_endpoints", "Endpoints that failed lately", len(measured.ejector.suspects))
+    yield _gauge("uproxy_loop_lag_seconds", "How late the event loop's last timer was", measured.probe.last)
+    yield _gauge("uproxy_loop_pause_seconds_max", "The longest such lag since the start", measured.probe.longest)
+
+
+def _per_service(traffic: Iterable[tuple[ServicePortName, Traffic]], limit: int) -> Iterator[Metric]:
+    known = sorted(traffic, key=lambda one: one[0])
+    labels = ["namespace", "service", "port", "protocol"]
+    accepted = CounterMetricFamily("uproxy_service_connections_accepted", "TCP connections accepted", labels=labels)
+    active = GaugeMetricFamily("uproxy_service_connections_active", "TCP connections open now", labels=labels)
+    carried = CounterMetricFamily("uproxy_service_bytes", "Bytes carried", labels=[*labels, "direction"])
+    flows = CounterMetricFamily("uproxy_service_flows", "UDP flows begun", labels=labels)
+    for service_port, numbers in known[:limit]:
+        values = [str(part) for part in service_port]
+        accepted.add_metric(values, numbers.accepted)
+        active.add_metric(values, numbers.active)
+        carried.add_metric([*values, "received"], numbers.received)
+        carried.add_metric([*values, "sent"], numbers.sent)
+        flows.add_metric(values, numbers.flows)
+    yield from (accepted, active, carried, flows)
+    left_out = max(0, len(known) - limit)
+    yield _gauge("uproxy_service_series_left_out", "ServicePorts without series of their own: the limit is reached", left_out)

@@ -1,0 +1,200 @@
+"""The composition root: builds every part, runs them together, and ends them in order.
+
+Owns the process: its lock, descriptors, signals and tasks. Decides nothing about traffic. Every task lives in
+one TaskGroup; the first signal closes the listeners and lets connections drain, a second one ends the wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import socket
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import uvloop
+from msgspec.structs import replace
+
+from uproxy import __version__, lock, node_view
+from uproxy.admin.health import Health
+from uproxy.admin.metrics import Measured, Metrics
+from uproxy.admin.server import serve_admin
+from uproxy.core.balance import AffinityTable, Ejector
+from uproxy.dataplane.context import Context
+from uproxy.dataplane.counters import Counters, TrafficRegister
+from uproxy.dataplane.descriptors import Descriptors, descriptors_in_use, raise_limit
+from uproxy.dataplane.flows import Flows
+from uproxy.dataplane.listeners import Dataplane
+from uproxy.dataplane.reactor import Reactor
+from uproxy.dataplane.udp_source_ports import SourcePorts
+from uproxy.errors import UsageError
+from uproxy.log import configure
+from uproxy.loop_probe import LoopProbe
+from uproxy.reconcile.balancers import Balancers
+from uproxy.reconcile.loop import Reconciler
+from uproxy.redirect.cleanup import clean_all
+from uproxy.redirect.nftables import Nftables
+from uproxy.redirect.none import NoRedirect
+from uproxy.redirect.placement import ClientAddresses
+from uproxy.redirect.routes import Routes
+from uproxy.sources.manifests import ManifestSource
+from uproxy.sync_stats import SyncStats
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from uproxy.config import Config
+    from uproxy.core.model import Node
+    from uproxy.core.policy import NodeView
+    from uproxy.log import Log
+    from uproxy.redirect.base import Redirect
+
+
+def run(config: Config, passed_over: tuple[str, ...]) -> int:
+    """Serve until a signal says otherwise; give the exit code. passed_over: documents of the file that are not for us."""
+    if not config.manifests:
+        raise UsageError("--manifests: no folder given (it holds the Service and EndpointSlice manifests)")
+    config = replace(config, node_name=config.node_name or socket.gethostname().lower())
+    log = configure(config.logging)
+    for document in passed_over:
+        log.warning("configuration_passed_over", document=document, reason="this kind is not read yet")
+    with lock.acquire(), asyncio.Runner(loop_factory=_loop_factory(config)) as runner:
+        return runner.run(_serve(config, log))
+
+
+def clean() -> int:
+    """Remove all that any uproxy installs in the kernel and say what was there; raises RedirectError for what stays."""
+    cleaned = clean_all()
+    for removed in cleaned.removed or ("nothing was there",):
+        print(removed)  # noqa: T201 - what a command line program is for
+    cleaned.raise_if_failed()
+    return 0
+
+
+def _loop_factory(config: Config) -> Callable[[], asyncio.AbstractEventLoop]:
+    return uvloop.new_event_loop if config.loop == "uvloop" else asyncio.new_event_loop
+
+
+async def _serve(config: Config, log: Log) -> int:
+    with ExitStack() as owned:
+        app = _App(config, log, owned)
+        try:
+            await app.run()
+        except* UsageError as group:
+            # One of the tasks found that it can never work: its message is the one line that the operator needs.
+            raise _first_leaf(group) from None
+    return 0
+
+
+def _first_leaf(error: BaseException) -> BaseException:
+    return _first_leaf(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
+
+
+class _App:
+    """All parts of one process, and the order in which they end."""
+
+    def __init__(self, config: Config, log: Log, owned: ExitStack) -> None:
+        self._config = config
+        self._log = log
+        self._loop = asyncio.get_running_loop()
+        self._health = Health(2 * config.sync.resync, time.monotonic())
+        self._stats = SyncStats()
+        self._counters = Counters()
+        self._descriptors = Descriptors(raise_limit(), descriptors_in_use(), config.descriptors.reserve, config.udp.descriptor_share)
+        self._client_addresses = ClientAddresses()
+        owned.callback(self._client_addresses.close)
+        self._redirect = _redirect(config, log)
+        owned.callback(self._redirect.close)
+        reactor = Reactor(self._loop, log, config.tcp.receive_buffer)
+        owned.callback(reactor.stop)
+        self._ejector = Ejector(config.ejection.failures, config.ejection.base, config.ejection.limit)
+        self._affinity = AffinityTable(config.affinity.max_entries)
+        self._dataplane = Dataplane(self._context(reactor))
+        owned.callback(self._dataplane.shut_down)
+        balancers = Balancers(self._ejector, self._affinity, random.Random())
+        self._reconciler = Reconciler(config, self._view, self._redirect, self._dataplane, balancers, self._health, self._stats, log)
+        self._source = ManifestSource(config.manifests, config, log, self._reconciler.offer)
+        self._probe = LoopProbe(config.metrics.loop_probe)
+
+    def _context(self, reactor: Reactor) -> Context:
+        return Context(
+            loop=self._loop,
+            reactor=reactor,
+            config=self._config,
+            log=self._log,
+            ejector=self._ejector,
+            counters=self._counters,
+            traffic=TrafficRegister(),
+            client_addresses=self._client_addresses,
+            descriptors=self._descriptors,
+            flows=Flows(self._loop, self._config.udp, self._descriptors.flow_limit, self._counters.flow_evictions),
+            udp_source_ports=SourcePorts(*self._config.udp.source_ports),
+        )
+
+    def _view(self, node: Node | None) -> NodeView:
+        self._client_addresses.set_pod_cidrs(node.pod_cidrs if node else ())
+        return node_view.read(self._config, node)
+
+    async def run(self) -> None:
+        """Serve until a signal; then drain."""
+        first, second = asyncio.Event(), asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, lambda: second.set() if first.is_set() else first.set())
+        self._log.info(
+            "starting",
+            version=__version__,
+            node=self._config.node_name,
+            redirect=self._redirect.name,
+            loop=self._config.loop,
+            descriptors=self._descriptors.budget,
+        )
+        self._client_addresses.watch()
+        async with asyncio.TaskGroup() as tasks:
+            running = [
+                tasks.create_task(self._admin(), name="admin"),
+                tasks.create_task(self._source.run(), name="source"),
+                tasks.create_task(self._reconciler.run(), name="reconciler"),
+                tasks.create_task(self._probe.run(), name="probe"),
+            ]
+            await first.wait()
+            # The servers go on: they say that this proxy is draining.
+            for task in running[1:]:
+                task.cancel()
+            await self._drain(second)
+            running[0].cancel()
+
+    async def _admin(self) -> None:
+        measured = Measured(
+            settings=self._config.metrics,
+            counters=self._counters,
+            carried=self._dataplane,
+            stats=self._stats,
+            descriptors=self._descriptors,
+            affinity=self._affinity,
+            ejector=self._ejector,
+            source=self._source,
+            probe=self._probe,
+        )
+        await serve_admin(self._config, self._health, Metrics(measured), self._log)
+
+    async def _drain(self, second: asyncio.Event) -> None:
+        """Stop listening, wait for open connections to end, for the timeout or for a second signal."""
+        self._health.draining()
+        self._dataplane.stop_listening()
+        ended = asyncio.Event()
+        self._dataplane.on_drained = lambda _: ended.set() if not self._dataplane.open_connections else None
+        self._log.info("draining", connections=self._dataplane.open_connections, seconds=self._config.drain_timeout)
+        if self._dataplane.open_connections:
+            waits = [asyncio.ensure_future(event.wait()) for event in (ended, second)]
+            _, left = await asyncio.wait(waits, timeout=self._config.drain_timeout, return_when=asyncio.FIRST_COMPLETED)
+            for wait in left:
+                wait.cancel()
+        self._log.info("stopped", connections_cut=self._dataplane.open_connections)
+
+
+def _redirect(config: Config, log: Log) -> Redirect:
+    if config.redirect == "nftables":
+        return Nftables(config.capture, log)
+    return Routes(log) if config.redirect == "routes" else NoRedirect()

@@ -1,0 +1,208 @@
+"""Which endpoint a new connection or flow gets: round robin, session affinity, passive ejection.
+
+Owns the order of endpoints, the clients' pins and the memory of failures; knows no socket. Time and
+randomness are parameters. Invariant: an endpoint that is not in the Balancer's list, or that the caller
+says to avoid, is never picked; ejection alone never leaves a client without an endpoint.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Collection, Iterable
+
+    from uproxy.core.model import Endpoint, ServicePortName
+
+_SWEEP: Final = 1024
+"""Failing endpoints remembered before the forgotten ones among them are looked for."""
+
+
+class _Suspect:
+    """An endpoint that failed lately."""
+
+    __slots__ = ("ejections", "failures", "trial", "until")
+
+    def __init__(self) -> None:
+        self.failures = 0
+        self.ejections = 0
+        self.until = 0.0
+        self.trial = False
+
+
+class Ejector:
+    """Remembers endpoints that failed several times running and passes them over for a while.
+
+    failures: how many running eject an endpoint; 0: never. base: seconds of the first ejection, each further
+    one lasts twice as long, up to limit. When the time is over one connection tries the endpoint: it ends
+    the matter or ejects again. Shared by all Balancers, for endpoints are. Healthy endpoints cost nothing.
+    """
+
+    def __init__(self, failures: int, base: float, limit: float) -> None:
+        self.suspects: dict[Endpoint, _Suspect] = {}
+        self._failures = failures
+        self._base = base
+        self._limit = limit
+        self._sweep_at = _SWEEP
+
+    def failed(self, endpoint: Endpoint, now: float) -> bool:
+        """Note a failed attempt. True: that ejected the endpoint.
+
+        Failures while it is ejected are of attempts begun earlier (or of a Service that has no other) and change nothing.
+        """
+        if not self._failures:
+            return False
+        suspect = self.suspects.get(endpoint)
+        if suspect is None:
+            self._sweep(now)
+            suspect = self.suspects[endpoint] = _Suspect()
+        if now < suspect.until and not suspect.trial:
+            return False
+        suspect.failures += 1
+        if suspect.failures < self._failures:
+            suspect.until = now
+            return False
+        suspect.until = now + min(self._base * 2.0 ** min(suspect.ejections, 64), self._limit)
+        suspect.ejections += 1
+        suspect.trial = False
+        return True
+
+    def succeeded(self, endpoint: Endpoint) -> None:
+        """Note an attempt that succeeded: the endpoint is healthy."""
+        self.suspects.pop(endpoint, None)
+
+    def is_ejected(self, endpoint: Endpoint, now: float) -> bool:
+        """Tell whether the endpoint should be passed over now."""
+        suspect = self.suspects.get(endpoint)
+        return suspect is not None and now < suspect.until
+
+    def picked(self, endpoint: Endpoint, now: float) -> None:
+        """Note that a connection goes to the endpoint: the one trial, if its ejection is over.
+
+        Until the trial has a result others pass the endpoint over; one that never gets a result (UDP) is
+        followed by another after base seconds.
+        """
+        suspect = self.suspects.get(endpoint)
+        if suspect is not None and suspect.ejections and now >= suspect.until:
+            suspect.trial = True
+            suspect.until = now + self._base
+
+    def forget(self, endpoints: Iterable[Endpoint]) -> None:
+        """Drop what is known of endpoints that are gone."""
+        for endpoint in endpoints:
+            self.suspects.pop(endpoint, None)
+
+    def _sweep(self, now: float) -> None:
+        """Drop what nobody asked about for long: endpoints that went away while their last connections failed."""
+        if len(self.suspects) >= self._sweep_at:
+            kept = {endpoint: suspect for endpoint, suspect in self.suspects.items() if now < suspect.until + self._limit}
+            self.suspects = kept
+            self._sweep_at = max(_SWEEP, 2 * len(kept))
+
+
+class AffinityTable:
+    """Which endpoint each client of each ServicePort is pinned to: the least recently used is forgotten beyond max_entries."""
+
+    def __init__(self, max_entries: int) -> None:
+        self.evictions = 0
+        self._max_entries = max_entries
+        self._pins: OrderedDict[tuple[ServicePortName, str], tuple[Endpoint, float]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._pins)
+
+    def find(self, service_port: ServicePortName, client: str, now: float, seconds: float) -> Endpoint | None:
+        """Give the endpoint that client is pinned to, unless it has been silent for that many seconds."""
+        pin = self._pins.get((service_port, client))
+        return pin[0] if pin is not None and now - pin[1] < seconds else None
+
+    def pin(self, service_port: ServicePortName, client: str, endpoint: Endpoint, now: float) -> None:
+        """Pin client to endpoint, or note that it came again."""
+        key = (service_port, client)
+        self._pins[key] = (endpoint, now)
+        self._pins.move_to_end(key)
+        if len(self._pins) > self._max_entries:
+            self._pins.popitem(last=False)
+            self.evictions += 1
+
+
+class Balancer:
+    """Gives the connections of one ServicePort to its endpoints, in turn or by client. About 1 us per pick."""
+
+    def __init__(self, service_port: ServicePortName, ejector: Ejector, affinity: AffinityTable, rng: random.Random) -> None:
+        self.service_port = service_port
+        self._ejector = ejector
+        self._affinity = affinity
+        self._rng = rng
+        self._affinity_seconds: int | None = None
+        self._ring: list[Endpoint] = []
+        self._members: frozenset[Endpoint] = frozenset()
+        self._next = 0
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """The endpoints in the order of their turns, the next one first."""
+        return (*self._ring[self._next :], *self._ring[: self._next])
+
+    def set(self, endpoints: Iterable[Endpoint], affinity_seconds: int | None) -> None:
+        """Take over a new list: those that stay keep their order and turn, new ones come in at random places."""
+        wanted = dict.fromkeys(endpoints)
+        ring = [endpoint for endpoint in self.endpoints if endpoint in wanted]
+        for endpoint in wanted:
+            if endpoint not in self._members:
+                ring.insert(self._rng.randrange(len(ring) + 1), endpoint)
+        self._ejector.forget(self._members.difference(wanted))
+        self._ring = ring
+        self._members = frozenset(ring)
+        self._next = 0
+        self._affinity_seconds = affinity_seconds
+
+    def pick(self, client: str, now: float, avoid: Collection[Endpoint] = ()) -> Endpoint | None:
+        """Choose the endpoint of a new connection of client; None if there is none outside avoid.
+
+        A client with session affinity gets its endpoint as long as that is listed, not avoided and not
+        ejected; otherwise it is pinned to the one chosen now.
+        """
+        if self._affinity_seconds is None:
+            return self._take_turn(now, avoid)
+        pinned = self._affinity.find(self.service_port, client, now, self._affinity_seconds)
+        if pinned is None or pinned not in self._members or pinned in avoid:
+            chosen = self._take_turn(now, avoid)
+        elif self._ejector.is_ejected(pinned, now):
+            chosen = self._take_turn(now, avoid, pinned)
+        else:
+            chosen = pinned
+            self._ejector.picked(pinned, now)
+        if chosen is not None:
+            self._affinity.pin(self.service_port, client, chosen, now)
+        return chosen
+
+    def _take_turn(self, now: float, avoid: Collection[Endpoint], last_resort: Endpoint | None = None) -> Endpoint | None:
+        """Give the turn to the next endpoint that is neither avoided nor ejected; if all are ejected, to last_resort or the next."""
+        ring = self._ring
+        position = self._next
+        for _ in ring:
+            endpoint = ring[position]
+            position += 1
+            if position == len(ring):
+                position = 0
+            if endpoint in avoid:
+                continue
+            if not self._ejector.suspects:
+                self._next = position
+                return endpoint
+            if not self._ejector.is_ejected(endpoint, now):
+                self._ejector.picked(endpoint, now)
+                self._next = position
+                return endpoint
+        return last_resort or self._next_of_ejected(avoid)
+
+    def _next_of_ejected(self, avoid: Collection[Endpoint]) -> Endpoint | None:
+        for step in range(len(self._ring)):
+            position = (self._next + step) % len(self._ring)
+            if self._ring[position] not in avoid:
+                self._next = (position + 1) % len(self._ring)
+                return self._ring[position]
+        return None

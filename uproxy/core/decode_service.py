@@ -1,0 +1,159 @@
+"""Service as written -> Service as served: Kubernetes' defaults and rules for its fields.
+
+Owns the rules of one Service's fields; knows nothing of other objects. What the API server would not let
+pass is refused whole, so that what was valid before stays in force; single external addresses, SCTP ports
+and the annotation are left out alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from uproxy.core.addresses import Special
+from uproxy.core.model import Family, Protocol, Service, ServicePort, family_of
+from uproxy.core.reading import Bad, Reading, Skipped, excluding_label, port_name, port_number, usable_address
+from uproxy.core.wire import WireMeta, WireService, WireServicePort, WireServiceSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+KEEP_CLIENT_ADDRESS: Final = "uproxy.io/keep-client-address"
+NO_VIPS: Final = frozenset({Special.UNSPECIFIED, Special.MULTICAST, Special.BROADCAST})
+"""What no service address can be. Loopback is for policy to decide."""
+_TYPES: Final = frozenset({None, "", "ClusterIP", "NodePort", "LoadBalancer", "ExternalName"})
+_FAMILIES: Final = {"IPv4": Family.IPV4, "IPv6": Family.IPV6}
+_PROTOCOLS: Final = {None: Protocol.TCP, "": Protocol.TCP, "TCP": Protocol.TCP, "UDP": Protocol.UDP}
+_DEFAULT_AFFINITY: Final = 10_800
+_LONGEST_AFFINITY: Final = 86_400
+
+
+def service_of(wire: WireService, meta: WireMeta, reading: Reading) -> Service | Skipped:
+    """Decode one Service. Raises Bad.
+
+    https://kubernetes.io/docs/reference/kubernetes-api/service-resources/service-v1/
+    """
+    spec = wire.spec or WireServiceSpec()
+    reason = _not_served(meta, spec)
+    if reason is not None:
+        return reading.skip(reason)
+    return Service(
+        key=reading.key,
+        cluster_ips=_cluster_ips(spec),
+        ports=_ports(spec.ports or (), reading),
+        external_ips=_external_ips(spec.external_ips or (), reading) if spec.external_ips else (),
+        affinity_seconds=_affinity_seconds(spec),
+        keep_client_address=_keeps_client_address(meta, reading),
+    )
+
+
+def _not_served(meta: WireMeta, spec: WireServiceSpec) -> str | None:
+    label = excluding_label(meta)
+    if label is not None:
+        return f"the label {label} tells service proxies to leave it alone"
+    if spec.type not in _TYPES:
+        raise Bad("spec.type", f"must be ClusterIP, NodePort, LoadBalancer or ExternalName, not {spec.type!r}")
+    if spec.type == "ExternalName":
+        return "it is of type ExternalName: DNS serves it"
+    first = _written_cluster_ips(spec)[0]
+    if first == "None":
+        return "it is headless"
+    return None if first else "it has no clusterIP: uproxy allocates none, the API server or the author of a manifest must"
+
+
+def _written_cluster_ips(spec: WireServiceSpec) -> Sequence[str | None]:
+    return spec.cluster_ips or (spec.cluster_ip,)
+
+
+def _cluster_ips(spec: WireServiceSpec) -> tuple[str, ...]:
+    """Give a Service's own addresses, at most one per family; ipFamilies says which family stands where, if it is there."""
+    written = _written_cluster_ips(spec)
+    families = spec.ip_families or ()
+    found: dict[Family, str] = {}
+    for index, text in enumerate(written[: len(families)] if families else written):
+        field = f"spec.clusterIPs[{index}]" if spec.cluster_ips else "spec.clusterIP"
+        address, problem = usable_address(text, NO_VIPS, _family(families, index))
+        if problem:
+            raise Bad(field, problem)
+        if found.setdefault(family_of(address), address) != address or len(found) <= index:
+            raise Bad(field, "a Service has at most one address of each family")
+    if spec.cluster_ip and usable_address(spec.cluster_ip, ())[0] != next(iter(found.values())):
+        raise Bad("spec.clusterIP", "must be the same as spec.clusterIPs[0]")
+    return tuple(found.values())
+
+
+def _family(families: Sequence[str | None], index: int) -> Family | None:
+    if not families:
+        return None
+    family = _FAMILIES.get(families[index] or "")
+    if family is None:
+        raise Bad(f"spec.ipFamilies[{index}]", f"must be IPv4 or IPv6, not {families[index]!r}")
+    return family
+
+
+def _external_ips(written: Sequence[object], reading: Reading) -> tuple[str, ...]:
+    found: dict[str, None] = {}
+    for index, text in enumerate(written):
+        address, problem = usable_address(text, NO_VIPS)
+        if problem:
+            reading.refuse(f"spec.externalIPs[{index}]", problem)
+        else:
+            found[address] = None
+    return tuple(found)
+
+
+def _ports(written: Sequence[WireServicePort | None], reading: Reading) -> tuple[ServicePort, ...]:
+    if not written:
+        raise Bad("spec.ports", "at least one port is needed")
+    ports = tuple(_each_port(written, reading))
+    if len(ports) > 1:
+        _check_unique(ports)
+    return ports
+
+
+def _each_port(written: Sequence[WireServicePort | None], reading: Reading) -> Iterator[ServicePort]:
+    for index, port in enumerate(written):
+        field = f"spec.ports[{index}]"
+        if port is None:
+            raise Bad(field, "must be a map, not null")
+        number = port_number(port.port, f"{field}.port")
+        node_port = port_number(port.node_port, f"{field}.nodePort") if port.node_port else 0
+        name = port_name(port.name or "", f"{field}.name")
+        if port.protocol == "SCTP":
+            reading.refuse(f"{field}.protocol", "SCTP is not served: a proxy in user space carries TCP and UDP")
+            continue
+        protocol = _PROTOCOLS.get(port.protocol)
+        if protocol is None:
+            raise Bad(f"{field}.protocol", f"must be TCP or UDP, not {port.protocol!r}")
+        yield ServicePort(name, protocol, number, node_port)
+
+
+def _check_unique(ports: Sequence[ServicePort]) -> None:
+    """Two ports of one protocol must differ in name, number and node port, for each of them identifies a port."""
+    seen: set[tuple[str, Protocol, object]] = set()
+    for port in ports:
+        for field, value in (("name", port.name), ("port", port.port), ("nodePort", port.node_port)):
+            mark = (field, port.protocol, value)
+            if mark in seen and (field, value) != ("nodePort", 0):
+                raise Bad("spec.ports", f"two {port.protocol} ports have the {field} {value!r}")
+            seen.add(mark)
+
+
+def _affinity_seconds(spec: WireServiceSpec) -> int | None:
+    if spec.session_affinity in {None, "", "None"}:
+        return None
+    if spec.session_affinity != "ClientIP":
+        raise Bad("spec.sessionAffinity", f"must be None or ClientIP, not {spec.session_affinity!r}")
+    client_ip = spec.session_affinity_config and spec.session_affinity_config.client_ip
+    seconds = client_ip.timeout_seconds if client_ip else None
+    if seconds is None:
+        return _DEFAULT_AFFINITY
+    if not 1 <= seconds <= _LONGEST_AFFINITY:
+        raise Bad("spec.sessionAffinityConfig.clientIP.timeoutSeconds", f"must be 1 to {_LONGEST_AFFINITY} seconds")
+    return seconds
+
+
+def _keeps_client_address(meta: WireMeta, reading: Reading) -> bool:
+    wanted = (meta.annotations or {}).get(KEEP_CLIENT_ADDRESS, "auto")
+    if wanted not in ("auto", "never"):  # a tuple: what is written there may have no hash
+        reading.refuse(f"metadata.annotations[{KEEP_CLIENT_ADDRESS}]", "must be auto or never; auto is used")
+    return wanted != "never"

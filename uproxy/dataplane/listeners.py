@@ -1,0 +1,124 @@
+"""The data plane: which listeners are open, what they carry, and what still drains.
+
+Owns every listener by its RouteKey; delegates to tcp.py and udp.py how it works. Knows nothing of Services and
+rules. Invariant: a RouteKey has at most one open listener; closed ones are kept until their last connection ends.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from uproxy.core.model import Protocol
+from uproxy.dataplane.tcp import TcpListener
+from uproxy.dataplane.tcp_context import TcpContext
+from uproxy.dataplane.udp import UdpListener
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from uproxy.core.balance import Balancer
+    from uproxy.core.model import RouteKey, ServicePortName
+    from uproxy.dataplane.context import Binding, Context, Listener
+    from uproxy.dataplane.counters import Traffic
+
+
+class Dataplane:
+    """Opens, changes and closes listeners. on_drained(key): the last connection of a closed key's listeners has ended."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._tcp = TcpContext(context)
+        self._open: dict[RouteKey, Listener] = {}
+        self._draining: dict[RouteKey, set[TcpListener]] = {}
+        self.on_drained: Callable[[RouteKey], None] = _nobody_asks
+
+    def open(self, binding: Binding, service_port: ServicePortName, balancer: Balancer, *, keep_client_address: bool) -> None:
+        """Listen on a binding whose key has no open listener. Raises ListenError: address, reason, remedy."""
+        if binding.key.protocol is Protocol.TCP:
+            self._open[binding.key] = TcpListener(
+                binding, service_port, balancer, keep_client_address=keep_client_address, tcp=self._tcp, drained=self._drained
+            )
+        else:
+            self._open[binding.key] = UdpListener(binding, service_port, balancer, keep_client_address, self._context)
+
+    def update(self, key: RouteKey, balancer: Balancer, *, keep_client_address: bool) -> None:
+        """Take note that the endpoints of an open listener changed. UDP flows to endpoints that left end now."""
+        listener = self._open[key]
+        listener.balancer = balancer
+        listener.keep_client_address = keep_client_address
+        listener.endpoints_changed()
+
+    def close(self, key: RouteKey) -> int:
+        """Close the listener; give the number of TCP connections that go on by themselves. UDP flows end."""
+        listener = self._open.pop(key)
+        if isinstance(listener, TcpListener) and listener.connections:
+            self._draining.setdefault(key, set()).add(listener)
+        listener.close()
+        return self.connections(key)
+
+    def connections(self, key: RouteKey) -> int:
+        """Count the TCP connections that came in by this key, the open listener's and earlier ones'."""
+        listeners = set(self._draining.get(key, ()))
+        listener = self._open.get(key)
+        if isinstance(listener, TcpListener):
+            listeners.add(listener)
+        return sum(len(one.connections) for one in listeners)
+
+    @property
+    def keys(self) -> Iterable[RouteKey]:
+        """The keys that have an open listener."""
+        return self._open.keys()
+
+    @property
+    def open_connections(self) -> int:
+        """The number of TCP connections in all."""
+        return sum(len(listener.connections) for listener in self._tcp_listeners())
+
+    def stop_listening(self) -> None:
+        """Close every listener; TCP connections go on, UDP flows end."""
+        for key in tuple(self._open):
+            self.close(key)
+
+    def abort_all(self) -> None:
+        """Reset every TCP connection."""
+        for listener in self._tcp_listeners():
+            listener.abort_all()
+
+    def shut_down(self) -> None:
+        """End everything: listeners, connections, flows, timers. The reactor is its owner's to stop."""
+        self.stop_listening()
+        self.abort_all()
+        self._tcp.close()
+
+    def traffic(self) -> Iterable[tuple[ServicePortName, Traffic]]:
+        """Give what each ServicePort with a listener or a connection has carried."""
+        return tuple(self._context.traffic)
+
+    def totals(self) -> Traffic:
+        """Give what everything together has ever carried."""
+        return self._context.traffic.totals()
+
+    def note_kernel_drops(self) -> None:
+        """Bring the count of datagrams that the kernel dropped up to date: one system call per UDP listener, for who scrapes."""
+        for listener in self._open.values():
+            if isinstance(listener, UdpListener):
+                listener.note_kernel_drops()
+
+    def _tcp_listeners(self) -> list[TcpListener]:
+        found = [listener for listener in self._open.values() if isinstance(listener, TcpListener)]
+        return found + [listener for listeners in self._draining.values() for listener in listeners]
+
+    def _drained(self, listener: TcpListener) -> None:
+        key = listener.binding.key
+        draining = self._draining.get(key)
+        if draining is None:
+            return
+        draining.discard(listener)
+        if not draining:
+            del self._draining[key]
+            if key not in self._open:
+                self.on_drained(key)
+
+
+def _nobody_asks(key: RouteKey) -> None:
+    """Ignore that a key has drained, until the reconciler says what to do then."""

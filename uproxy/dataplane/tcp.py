@@ -1,0 +1,205 @@
+"""A TCP listener: its socket, its options, and the connections that came through it.
+
+Owns accepting and the set of what it accepted; must not know how a connection is made or relayed. Invariant:
+whatever it accepted is in `connections` until it has ended, also after the listener itself was closed.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import os
+import socket
+from typing import TYPE_CHECKING, Final
+
+from uproxy.dataplane.accepting import BUDGET, EXHAUSTED
+from uproxy.dataplane.counters import count
+from uproxy.dataplane.dialing import Dial
+from uproxy.dataplane.reactor import READ
+from uproxy.dataplane.upstream import SOCKET_TYPE, transparent_option
+from uproxy.errors import ListenError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from uproxy.config import TcpSettings
+    from uproxy.core.balance import Balancer
+    from uproxy.core.model import ServicePortName
+    from uproxy.dataplane.connection import Connection
+    from uproxy.dataplane.context import Binding
+    from uproxy.dataplane.resetting import PendingReset
+    from uproxy.dataplane.tcp_context import TcpContext
+
+# linux/in.h: let packets be fragmented. An ICMP error about a rewritten listener's packet quotes the service port,
+# which no socket has, so path MTU discovery would never hear of it.
+IP_MTU_DISCOVER: Final = 10
+IP_PMTUDISC_DONT: Final = 0
+# accept(2): errors of the connection that was to be accepted, already gone; the next one may be fine.
+OF_THE_CONNECTION: Final = frozenset({
+    errno.ECONNABORTED, errno.EPROTO, errno.ENOPROTOOPT, errno.EHOSTDOWN, errno.ENONET, errno.EHOSTUNREACH, errno.EOPNOTSUPP,
+    errno.ENETUNREACH, errno.ENETDOWN, errno.EPERM, errno.ETIMEDOUT, errno.ECONNRESET,
+})  # fmt: skip
+REMEDIES: Final = {
+    errno.EADDRINUSE: "another process listens on this port (ss -lntp shows which): stop it, or have it listen on addresses of its own",
+    errno.EADDRNOTAVAIL: "this machine does not have the address: add it, or use a redirect back end that delivers it",
+    errno.EACCES: "ports below 1024 need CAP_NET_BIND_SERVICE",
+    errno.EPERM: "IP_TRANSPARENT and SO_MARK need CAP_NET_ADMIN",
+    errno.EMFILE: "raise the limit of open files (ulimit -n, LimitNOFILE=)",
+}
+
+
+class TcpListener:
+    """Accepts connections on one binding from its construction (ListenError) until close()."""
+
+    def __init__(
+        self, binding: Binding, service_port: ServicePortName, balancer: Balancer, *, keep_client_address: bool,
+        tcp: TcpContext, drained: Callable[[TcpListener], None],
+    ) -> None:  # fmt: skip
+        self.binding = binding
+        self.service_port = service_port
+        self.balancer = balancer
+        self.keep_client_address = keep_client_address
+        self.tcp = tcp
+        self.connections: set[Dial | Connection | PendingReset] = set()
+        self._drained = drained
+        self._batch = tcp.settings.accept_batch
+        self._family = socket.AF_INET6 if ":" in binding.key.vip else socket.AF_INET
+        self._sock: _socket.socket | None = listening_socket(binding, tcp)
+        # What socket.accept() calls as well: a bare descriptor, without a socket.socket around it.
+        self._accept: Callable[[], tuple[int, tuple[str, int]]] = getattr(self._sock, "_accept")  # noqa: B009 - typeshed does not list it
+        self.traffic = tcp.traffic.acquire(service_port)
+        tcp.reactor.add(self._sock.fileno(), READ, self.on_event)
+
+    def on_event(self, mask: int) -> None:  # noqa: ARG002 - the reactor's signature; a listener only ever becomes readable
+        """Accept what waits, at most a batch: the rest is reported again, for this registration is level-triggered."""
+        descriptors = self.tcp.descriptors
+        for _ in range(self._batch):
+            if not descriptors.take(2):
+                self.exhausted(BUDGET)
+                return
+            try:
+                descriptor, address = self._accept()
+            except OSError as error:
+                descriptors.taken -= 2
+                if not self._goes_on_after(error):
+                    return
+                continue
+            self._accepted(_socket.socket(self._family, SOCKET_TYPE, socket.IPPROTO_TCP, descriptor), address[0])
+
+    def endpoints_changed(self) -> None:
+        """Do nothing: connections to endpoints that left may go on, new ones ask the balancer."""
+
+    def exhausted(self, reason: str) -> None:
+        """Pause accepting because of `reason`, unless the listener is closed."""
+        if self._sock is not None:
+            self.tcp.gate.pause(self, reason)
+
+    def pause(self) -> None:
+        """Cause no events until resume()."""
+        if self._sock is not None:
+            self.tcp.reactor.modify(self._sock.fileno(), 0)
+
+    def resume(self) -> None:
+        """Accept again."""
+        if self._sock is not None:
+            self.tcp.reactor.modify(self._sock.fileno(), READ)
+
+    def close(self) -> int:
+        """Stop listening at once; give the number of connections that go on."""
+        sock, self._sock = self._sock, None
+        if sock is not None:
+            self.tcp.gate.forget(self)
+            self.tcp.reactor.close_now(sock)
+            self.tcp.descriptors.give(1)
+            if not self.connections:
+                self._end()
+        return len(self.connections)
+
+    def abort_all(self) -> None:
+        """Reset every connection."""
+        for connection in tuple(self.connections):
+            connection.abort()
+
+    def hand_over(self, former: Dial | Connection, following: Connection | PendingReset) -> None:
+        """Replace what stands for a connection by what stands for it from now on."""
+        self.connections.discard(former)
+        self.connections.add(following)
+
+    def forget(self, connection: Dial | Connection | PendingReset, descriptors: int) -> None:
+        """Take note that a connection has ended and gave back this many descriptors."""
+        self.connections.discard(connection)
+        self.traffic.active -= 1
+        self.tcp.descriptors.give(descriptors)
+        if self._sock is None and not self.connections:
+            self._end()
+
+    def _accepted(self, client: _socket.socket, address: str) -> None:
+        self.traffic.accepted += 1
+        self.traffic.active += 1
+        dial = Dial(self, client, address)
+        self.connections.add(dial)
+        dial.start()
+
+    def _goes_on_after(self, error: OSError) -> bool:
+        """Tell whether the next accept may succeed; where it may not, pause."""
+        if error.errno == errno.EAGAIN:
+            return False
+        if error.errno in OF_THE_CONNECTION:
+            count(self.tcp.counters.accept_errors, errno.errorcode[error.errno])
+            return True
+        reason = errno.errorcode.get(error.errno or 0, "unknown")
+        if error.errno not in EXHAUSTED:
+            count(self.tcp.counters.accept_errors, reason)
+        self.exhausted(reason)
+        return False
+
+    def _end(self) -> None:
+        self.tcp.traffic.release(self.service_port)
+        self._drained(self)
+
+
+def listening_socket(binding: Binding, tcp: TcpContext) -> _socket.socket:
+    """Make a listening socket with everything that accepted ones inherit. Raises ListenError saying what would help."""
+    key = binding.key
+    family = socket.AF_INET6 if ":" in key.vip else socket.AF_INET
+    if not tcp.descriptors.take(1):
+        raise ListenError(f"cannot listen on {key}: the descriptor budget ({tcp.descriptors.budget}) is used up; {REMEDIES[errno.EMFILE]}")
+    sock = None
+    try:
+        sock = _socket.socket(family, SOCKET_TYPE)
+        for level, name, value in listener_options(binding, family, tcp.settings):
+            sock.setsockopt(level, name, value)
+        sock.bind((key.vip, binding.port))
+        sock.listen(tcp.settings.backlog)
+    except OSError as error:
+        if sock is not None:
+            sock.close()
+        tcp.descriptors.give(1)
+        where = f"{key}" if binding.port == key.port else f"{key} (local port {binding.port})"
+        remedy = REMEDIES.get(error.errno or 0)
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise ListenError(f"cannot listen on {where}: {reason}" + (f"; {remedy}" if remedy else "")) from error
+    return sock
+
+
+def listener_options(binding: Binding, family: int, settings: TcpSettings) -> list[tuple[int, int, int]]:
+    """List level, name and value of each option; accepted sockets inherit all but the first (socket(7), tcp(7))."""
+    tcp, sol = socket.IPPROTO_TCP, socket.SOL_SOCKET
+    options = [
+        (sol, socket.SO_REUSEADDR, 1),
+        (tcp, socket.TCP_NODELAY, 1),
+        (sol, socket.SO_KEEPALIVE, 1),
+        (tcp, socket.TCP_KEEPIDLE, max(1, round(settings.keepalive_idle))),
+        (tcp, socket.TCP_KEEPINTVL, max(1, round(settings.keepalive_interval))),
+        (tcp, socket.TCP_KEEPCNT, settings.keepalive_probes),
+        (tcp, socket.TCP_USER_TIMEOUT, round(settings.user_timeout * 1000)),
+    ]
+    if family == socket.AF_INET6:
+        options.append((socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1))
+    if binding.transparent:
+        options.append((*transparent_option(family), 1))
+        if family == socket.AF_INET:
+            options.append((socket.SOL_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT))
+    if binding.mark:
+        options.append((sol, socket.SO_MARK, binding.mark))
+    return options

@@ -1,0 +1,101 @@
+"""A UDP flow: one client's datagrams to one endpoint and back.
+
+Owns the connected socket to the endpoint. Must not know how it came to that endpoint nor what else the listener
+carries. Invariant: a flow is in the flow table exactly as long as its socket is open.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING
+
+from uproxy.dataplane.udp_sockets import kernel_drops
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from uproxy.core.model import Endpoint
+    from uproxy.dataplane.udp import UdpListener
+    from uproxy.dataplane.udp_sockets import Upstream
+
+# A client as recvfrom(2) names it: (address, port), in IPv6 (address, port, flow label, scope).
+Client = tuple[str, int] | tuple[str, int, int, int]
+
+
+class Flow:
+    """One client's datagrams to one endpoint and back.
+
+    used: time of the last datagram in either direction. touch and heard note a datagram from the client and from
+    the endpoint in the flow table: they are exchanged when the first answer comes, so that no datagram asks.
+    send and receive are the socket's bound methods: a datagram costs no look-up of them.
+    """
+
+    __slots__ = ("_upstream", "client", "endpoint", "heard", "listener", "receive", "send", "touch", "used")
+
+    def __init__(self, listener: UdpListener, client: Client, endpoint: Endpoint, upstream: Upstream, now: float) -> None:
+        self.listener = listener
+        self.client = client
+        self.endpoint = endpoint
+        self._upstream = upstream
+        self.receive: Callable[[memoryview], int] = upstream.sock.recv_into
+        self.send: Callable[[memoryview], int] = upstream.sock.send
+        self.touch: Callable[[Flow], None] = listener.touch_unanswered
+        self.heard: Callable[[Flow], None] = listener.first_answer
+        self.used = now
+
+    def on_readable(self, _mask: int) -> None:
+        """Relay one datagram to the client. More of them raise the next event: level-triggered, one read each."""
+        listener = self.listener
+        try:
+            size = self.receive(listener.buffer)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            listener.upstream_failed(self, error)
+            return
+        self.used = listener.reactor.now
+        self.heard(self)
+        try:
+            listener.reply(listener.buffer[:size], self.client)
+        except OSError as error:
+            listener.drop(error)
+        else:
+            listener.sent.bytes += size
+            listener.traffic.datagrams_sent += 1
+
+    def kernel_drops(self) -> int:
+        """Count the datagrams from the endpoint that found the socket's receive buffer full."""
+        return kernel_drops(self._upstream.sock)
+
+    def refuse(self) -> bool:
+        """Let the next datagram from the client be refused, whereupon it goes elsewhere; False when that was so already."""
+        if self.send is _refused:
+            return False
+        self.send = _refused
+        return True
+
+    def abort(self) -> None:
+        """End the flow because of a bug in its handling: what the reactor asks for."""
+        self.end()
+
+    def end(self, *, at_once: bool = False) -> None:
+        """Close the socket: at the end of the reactor's turn, or at once when its descriptor is needed now.
+
+        At once is for room that is used up: the descriptor's next owner is the flow that asked for it, and an event
+        already fetched for the number makes that one read and find nothing.
+        """
+        listener = self.listener
+        if not listener.forget(self):
+            return
+        sock, port = self._upstream
+        listener.reactor.close(sock)
+        if at_once:
+            os.close(sock.detach())
+        if port:
+            listener.release_port(self, port)
+
+
+def _refused(_data: memoryview) -> int:
+    """Stand in for the send of a flow whose endpoint has refused a datagram."""
+    raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))

@@ -1,0 +1,76 @@
+"""What the reconciler counts about its rounds: plain numbers, read when somebody scrapes.
+
+Knows nothing of metrics libraries.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from uproxy.core.model import EndpointSlice, Kind
+from uproxy.core.state import Delete, Put
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from uproxy.core.state import Event
+
+# Seconds; kube-proxy's own buckets of sync_proxy_rules_duration_seconds: 1 ms doubled 14 times.
+BUCKETS: Final = tuple(0.001 * 2**power for power in range(15))
+
+
+class SyncStats:
+    """Counts and times of syncs.
+
+    durations: rounds by bucket (one more for longer ones), with their sum in duration_sum.
+    last_queued, last_synced: Unix seconds, 0 for never. pending: changes not yet applied, total: ever seen.
+    refusals: parts of objects that are refused now. failed_listeners: addresses that cannot be bound now.
+    """
+
+    def __init__(self) -> None:
+        self.durations = [0] * (len(BUCKETS) + 1)
+        self.duration_sum = 0.0
+        self.last_queued = 0.0
+        self.last_synced = 0.0
+        self.service_changes_pending = 0
+        self.service_changes_total = 0
+        self.endpoint_changes_pending = 0
+        self.endpoint_changes_total = 0
+        self.failures = 0
+        self.applies = 0
+        self.repairs = 0
+        self.refusals = 0
+        self.failed_listeners = 0
+        self.services = 0
+
+    def queued(self, events: Iterable[Event], unix_now: float) -> None:
+        """Count changes that wait for a round."""
+        for event in events:
+            if _is_endpoints(event):
+                self.endpoint_changes_pending += 1
+                self.endpoint_changes_total += 1
+            elif _is_service(event):
+                self.service_changes_pending += 1
+                self.service_changes_total += 1
+        self.last_queued = unix_now
+
+    def taken(self) -> None:
+        """Note that a round has taken all changes."""
+        self.service_changes_pending = self.endpoint_changes_pending = 0
+
+    def synced(self, seconds: float, unix_now: float) -> None:
+        """Note that a round ended well."""
+        place = next((index for index, limit in enumerate(BUCKETS) if seconds <= limit), len(BUCKETS))
+        self.durations[place] += 1
+        self.duration_sum += seconds
+        self.last_synced = unix_now
+
+
+def _is_endpoints(event: Event) -> bool:
+    if isinstance(event, Put):
+        return isinstance(event.obj, EndpointSlice)
+    return isinstance(event, Delete) and event.kind is Kind.ENDPOINT_SLICE
+
+
+def _is_service(event: Event) -> bool:
+    return isinstance(event, Put | Delete) and not _is_endpoints(event)
