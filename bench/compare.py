@@ -1,4 +1,4 @@
-"""`python -m bench.compare`: uproxy next to HAProxy, nginx and no proxy at all, over network namespaces.
+"""uproxy next to HAProxy, nginx and no proxy at all, over network namespaces: `python -m bench.compare`.
 
 Rounds are interleaved: each runs every subject, in a network of its own that is fresh, so that nobody pays
 for another one's rules or connections. Needs root.
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
+from bench.entry import guarded
 from bench.measurement import Failed, load_server, measure
 from bench.progress import Reporter
 from bench.report import markdown
@@ -109,28 +109,20 @@ def _busy(cpu: float | None, seconds: float) -> str:
     return "" if cpu is None else f" (busy {cpu / seconds:.0%})"
 
 
-def _ended(_signal: int, _frame: object) -> NoReturn:
-    raise KeyboardInterrupt
+def run(options: argparse.Namespace) -> int:
+    """Compare, print the report and keep the raw runs."""
+    os.sched_setaffinity(0, {LOAD_CPU})
+    results = Comparison(options).run()
+    print(markdown(results, options.subjects, options.workloads))
+    cpus = "one CPU for all" if PROXY_CPU == LOAD_CPU else f"proxy on CPU {PROXY_CPU}, load on CPU {LOAD_CPU}"
+    print(f"{cpus[0].upper()}{cpus[1:]}. Raw runs: {results.save()}")
+    return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Compare and print; exit code 2 for what the user can mend, 130 when interrupted."""
+    """Run the command line."""
     options = parse(argv)
-    if os.geteuid() != 0:
-        print("bench.compare needs root: it makes network namespaces", file=sys.stderr)
-        return 2
-    signal.signal(signal.SIGTERM, _ended)
-    os.sched_setaffinity(0, {LOAD_CPU})
-    comparison = Comparison(options)
-    try:
-        results = comparison.run()
-    except KeyboardInterrupt:
-        print("interrupted; namespaces and processes are removed", file=sys.stderr)
-        return 130
-    print(markdown(results, options.subjects, options.workloads))
-    cpus = "one CPU for all" if PROXY_CPU == LOAD_CPU else f"proxy on CPU {PROXY_CPU}, load on CPU {LOAD_CPU}"
-    print(f"{cpus}. Raw runs: {results.save()}")
-    return 0
+    return guarded("bench compare", lambda: run(options))
 
 
 if __name__ == "__main__":

@@ -48,22 +48,26 @@ class Results:
         found = [number for number in map(figure.of, samples) if number is not None]
         return Value(median(found), (max(found) - min(found)) / 2) if found else None
 
-    def save(self, name: str = "compare") -> Path:
+    def save(self) -> Path:
         """Write everything as JSON below bench/results and give the path."""
-        FOLDER.mkdir(exist_ok=True)
-        now = datetime.now(tz=UTC)
-        path = FOLDER / f"{name}-{now:%Y%m%d-%H%M%S}.json"
-        document = {
-            "made": now.isoformat(timespec="seconds"),
-            "machine": machine(),
+        found: dict[str, object] = {
             "seconds": self.seconds,
             "rounds": self.rounds,
             "versions": self.versions,
             "empty": self.reasons,
             "runs": [{**record._asdict(), "sample": record.sample._asdict()} for record in self.records],
         }
-        path.write_text(json.dumps(document, indent=1) + "\n")
-        return path
+        return save("compare", found)
+
+
+def save(name: str, found: dict[str, object]) -> Path:
+    """Write what was found, and on which machine and when, as JSON below bench/results; give the path."""
+    FOLDER.mkdir(exist_ok=True)
+    now = datetime.now(tz=UTC)
+    path = FOLDER / f"{name}-{now:%Y%m%d-%H%M%S}.json"
+    document = {"made": now.isoformat(timespec="seconds"), "machine": machine(), **found}
+    path.write_text(json.dumps(document, indent=1) + "\n")
+    return path
 
 
 def machine() -> dict[str, str | int]:

@@ -18,14 +18,23 @@ README: Final = ROOT / "README.md"
 
 # Chapter -> its modules, in the order in which they are best read; a folder stands for the rest of what it holds.
 READING_ORDER: Final = {
-    "The facts and what follows from them: no I/O": (
-        "core/model.py", "core/state.py", "core/policy.py", "core/plan.py", "core/balance.py", "core/ruleset.py", "core",
+    "The facts, and what follows from them: no I/O": (
+        "core/model.py", "core/state.py", "core/policy.py", "core/plan.py", "core/balance.py", "core/source_address.py",
+        "core/local_ports.py", "core/ruleset.py", "core/addresses.py", "core/decode.py", "core/wire.py", "core",
     ),
-    "Where the facts come from": ("sources",),
-    "How bytes travel": ("dataplane/reactor.py", "dataplane/listeners.py", "dataplane/tcp.py", "dataplane/udp.py", "dataplane"),
-    "How the kernel is told": ("redirect/base.py", "redirect/nftables.py", "redirect"),
-    "How it all comes together": ("reconcile", "app.py", "cli.py", ""),
+    "The one loop that carries it out": ("reconcile/loop.py", "reconcile/serving.py", "reconcile",),
+    "How bytes travel": (
+        "dataplane/reactor.py", "dataplane/listeners.py", "dataplane/tcp.py", "dataplane/dialing.py", "dataplane/upstream.py",
+        "dataplane/connection.py", "dataplane/relay.py", "dataplane/splicing.py", "dataplane/resetting.py", "dataplane/udp.py",
+        "dataplane/udp_flow.py", "dataplane/flows.py", "dataplane",
+    ),
+    "How the kernel is told": (
+        "redirect/base.py", "redirect/nftables.py", "redirect/installed_table.py", "redirect/policy_routes.py", "redirect/routes.py",
+        "redirect/none.py", "redirect/placement.py", "redirect",
+    ),
+    "Where the facts come from": ("sources/manifests.py", "sources/folder.py", "sources/documents.py", "sources",),
     "What is seen from outside": ("admin",),
+    "The process": ("app.py", "cli.py", "config.py", "",),
 }  # fmt: skip
 
 SECTION: Final = "<!-- {0}: kept by scripts/readme.py -->\n(?P<{0}>.*?)<!-- end -->"
@@ -99,4 +108,4 @@ def main() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main() or 0)

@@ -26,7 +26,7 @@ ADDRESSES = {
     "line feed": ("10.0.0.1\n", None),
     "sign": ("+10.0.0.1", None),
     "hexadecimal": ("0x10.0.0.1", None),
-    "digits of another script": ("١٠.0.0.1", None),
+    "digits of another script": ("\N{ARABIC-INDIC DIGIT ONE}0.0.0.1", None),
     "a name": ("localhost", None),
     "port": ("10.0.0.1:80", None),
     "ipv6": ("fd00::1", "fd00::1"),
@@ -68,7 +68,7 @@ CIDRS = {
     "negative length": ("10.0.0.0/-1", None),
     "netmask": ("10.0.0.0/255.0.0.0", None),
     "no address": ("/8", None),
-    "length of another script": ("10.0.0.0/٨", None),
+    "length of another script": ("10.0.0.0/\N{ARABIC-INDIC DIGIT EIGHT}", None),
     "ipv4-mapped": ("::ffff:10.0.0.0/104", None),
 }
 

@@ -104,8 +104,8 @@ class Balancing(RuleBasedStateMachine):
 
     def naive_pin(self, which: int, client: str) -> Endpoint | None:
         timeout = self.timeouts[which]
-        for port, name, endpoint, last in self.pins if timeout is not None else ():
-            if (port, name) == (which, client) and self.now - last < timeout:
+        for port, name, endpoint, last in self.pins:
+            if (port, name) == (which, client) and timeout is not None and self.now - last < timeout:
                 return endpoint
         return None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import datetime
+import datetime as dt
 import json
 from typing import Any
 
@@ -135,7 +135,7 @@ spec:
 
 def test_a_manifest_with_what_yaml_makes_of_plain_words_is_decoded() -> None:
     document = yaml.safe_load(MANIFEST)
-    assert isinstance(document["metadata"]["creationTimestamp"], datetime.datetime)
+    assert isinstance(document["metadata"]["creationTimestamp"], dt.datetime)
     (found,) = decode(document)
     assert isinstance(found, Service)
     assert found.ports[0].name == "80"
@@ -188,34 +188,7 @@ _SCALARS = (
     | st.sampled_from(["v1", "never", "Service", "List", "10.0.0.1", "fd00::1", "TCP", "SCTP", "None", "ClientIP", "IPv4", "IPv6", "FQDN"])
 )
 _FIELDS = st.sampled_from(
-    [
-        "apiVersion",
-        "kind",
-        "metadata",
-        "name",
-        "namespace",
-        "labels",
-        "annotations",
-        "spec",
-        "items",
-        "endpoints",
-        "addresses",
-        "conditions",
-    ]
-    + [
-        "uproxy.io/keep-client-address",
-        "kubernetes.io/service-name",
-        "clusterIP",
-        "clusterIPs",
-        "ipFamilies",
-        "ports",
-        "port",
-        "protocol",
-        "nodePort",
-        "externalIPs",
-        "sessionAffinity",
-        "status",
-    ]
+    ["apiVersion", "kind", "metadata", "name", "namespace", "labels", "annotations", "spec", "items", "endpoints", "addresses", "conditions", "status", "clusterIP", "clusterIPs", "ipFamilies", "ports", "port", "protocol", "nodePort", "externalIPs", "sessionAffinity", "uproxy.io/keep-client-address", "kubernetes.io/service-name"]
 )
 _ANYTHING = st.recursive(
     _SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_FIELDS | st.text(max_size=3) | st.integers(), inner, max_size=4)
@@ -250,7 +223,7 @@ def _places(value: object, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 @st.composite
 def mutants(draw: st.DrawFn) -> Document:
     """Draw a valid document in which a few places hold something else, or nothing."""
-    document = copy.deepcopy(draw(st.sampled_from(_VALID)))
+    document: Document = copy.deepcopy(draw(st.sampled_from(_VALID)))
     for _ in range(draw(st.integers(1, 3))):
         *way, last = draw(st.sampled_from(_places(document) or [("kind",)]))
         target: Any = document

@@ -287,7 +287,7 @@ def test_what_uproxy_and_unrelated_programs_do_is_not_announced(host: Namespace)
 
 
 def test_foreign_rules_tables_and_routes_stay_as_they_are(host: Namespace) -> None:
-    host.nft("table inet theirs { chain c { type filter hook input priority 0\n ip daddr 10.96.0.10 accept\n } }")
+    host.nft("table inet theirs { chain c { type filter hook input priority 0\n ip daddr 10.96.0.10 accept\n }\n }\n")
     host.ip("rule add pref 960 from 10.9.9.9 lookup 9701", "route add local 10.96.0.99 dev lo table 9701")
     theirs = host.run("nft", "list", "table", "inet", "theirs")
 

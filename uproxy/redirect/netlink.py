@@ -236,11 +236,11 @@ class NetlinkSocket:
 
 
 def _raise_refusal(answer: Message, index: int) -> None:
-    """Raise what an NLMSG_ERROR message says; one that says 0 is an acknowledgement."""
+    """Raise what an NLMSG_ERROR or NLMSG_DONE message says; 0 is an acknowledgement. After an error follows the refused header."""
     (negative,) = struct.unpack_from("=i", answer.payload)
     if negative == 0:
         return
     text = b""
     if answer.flags & _ACK_TLVS:
-        text = attributes(answer.payload, 4 + _HEADER.size).get(_ERROR_TEXT, b"")
+        text = attributes(answer.payload, 4 + (_HEADER.size if answer.type == _ERROR else 0)).get(_ERROR_TEXT, b"")
     raise NetlinkError(-negative, text.rstrip(b"\0").decode("utf-8", "replace"), index)
