@@ -39,8 +39,7 @@ netns: $(VENV) $(TOOLS) ## the tests with network namespaces and real packets (r
 	@$(PYTEST) -m netns
 
 bench: $(VENV) $(TOOLS) ## compare with HAProxy and nginx, and measure thousands of Services (root)
-	@$(BIN)/python -m bench.compare
-	@$(BIN)/python -m bench.scale
+	@$(BIN)/python -m bench
 
 docs: $(VENV) ## bring the generated parts of README.md and docs/ up to date
 	@$(BIN)/python scripts/readme.py --write

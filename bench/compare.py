@@ -11,10 +11,11 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from bench.entry import guarded
 from bench.measurement import Failed, load_server, measure
+from bench.processes import busy_cpus
 from bench.progress import Reporter
 from bench.report import markdown
 from bench.results import Record, Results
@@ -25,6 +26,10 @@ from bench.workloads import WORKLOADS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+WATCH_SECONDS: Final = 0.5
+"""How long one looks, before the first round, whether the machine is quiet."""
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -112,7 +117,9 @@ def _busy(cpu: float | None, seconds: float) -> str:
 def run(options: argparse.Namespace) -> int:
     """Compare, print the report and keep the raw runs."""
     os.sched_setaffinity(0, {LOAD_CPU})
+    busy = busy_cpus(WATCH_SECONDS)
     results = Comparison(options).run()
+    results.busy_before = busy
     print(markdown(results, options.subjects, options.workloads))
     cpus = "one CPU for all" if PROXY_CPU == LOAD_CPU else f"proxy on CPU {PROXY_CPU}, load on CPU {LOAD_CPU}"
     print(f"{cpus[0].upper()}{cpus[1:]}. Raw runs: {results.save()}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -51,6 +52,18 @@ def memory(pid: int) -> Memory:
         resident += _kibibytes(rollup.get("Rss", "0 kB"))
         proportional += _kibibytes(rollup.get("Pss", "0 kB"))
     return Memory(resident, proportional)
+
+
+def busy_cpus(seconds: float) -> float:
+    """Watch the machine for a while and give how many of its CPUs were in use (proc_stat(5))."""
+    before = _busy_seconds()
+    time.sleep(seconds)
+    return (_busy_seconds() - before) / seconds
+
+
+def _busy_seconds() -> float:
+    user, nice, system, _idle, _iowait, irq, softirq, *_guests = map(int, (PROC / "stat").read_text().split()[1:11])
+    return (user + nice + system + irq + softirq) * _TICK
 
 
 def _kibibytes(text: str) -> int:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from bench.results import Results, Value
 
 EMPTY: Final = "-"
+QUIET: Final = 0.2
+"""CPUs in use by others above which they get in the way."""
 
 
 def markdown(results: Results, subjects: Sequence[str], workloads: Sequence[str]) -> str:
@@ -59,6 +61,8 @@ def _number(value: float) -> str:
 def _notes(results: Results, subjects: Sequence[str]) -> Iterator[str]:
     yield f"Medians of {results.rounds} rounds of {results.seconds:g} s, ± half the distance between the least and the greatest."
     yield "CPU is the user and system time of the proxy's processes. + better, ! worse, = within the spread."
+    if results.busy_before > QUIET:
+        yield f"Something else kept {results.busy_before:.1f} CPUs busy before the first round: take no figure from this run."
     for subject in subjects:
         if subject in results.reasons:
             yield f"{SUBJECTS[subject].title}: {results.reasons[subject]}."

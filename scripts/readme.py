@@ -22,7 +22,7 @@ READING_ORDER: Final = {
         "core/model.py", "core/state.py", "core/policy.py", "core/plan.py", "core/balance.py", "core/source_address.py",
         "core/local_ports.py", "core/ruleset.py", "core/addresses.py", "core/decode.py", "core/wire.py", "core",
     ),
-    "The one loop that carries it out": ("reconcile/loop.py", "reconcile/serving.py", "reconcile",),
+    "The one loop that carries it out": ("reconcile/loop.py", "reconcile/serving.py", "reconcile"),
     "How bytes travel": (
         "dataplane/reactor.py", "dataplane/listeners.py", "dataplane/tcp.py", "dataplane/dialing.py", "dataplane/upstream.py",
         "dataplane/connection.py", "dataplane/relay.py", "dataplane/splicing.py", "dataplane/resetting.py", "dataplane/udp.py",
@@ -32,9 +32,9 @@ READING_ORDER: Final = {
         "redirect/base.py", "redirect/nftables.py", "redirect/installed_table.py", "redirect/policy_routes.py", "redirect/routes.py",
         "redirect/none.py", "redirect/placement.py", "redirect",
     ),
-    "Where the facts come from": ("sources/manifests.py", "sources/folder.py", "sources/documents.py", "sources",),
+    "Where the facts come from": ("sources/manifests.py", "sources/folder.py", "sources/documents.py", "sources"),
     "What is seen from outside": ("admin",),
-    "The process": ("app.py", "cli.py", "config.py", "",),
+    "The process": ("app.py", "cli.py", "config.py", ""),
 }  # fmt: skip
 
 SECTION: Final = "<!-- {0}: kept by scripts/readme.py -->\n(?P<{0}>.*?)<!-- end -->"

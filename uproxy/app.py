@@ -39,6 +39,7 @@ from uproxy.redirect.nftables import Nftables
 from uproxy.redirect.none import NoRedirect
 from uproxy.redirect.placement import ClientAddresses
 from uproxy.redirect.routes import Routes
+from uproxy.sources.folder import check_folder
 from uproxy.sources.manifests import ManifestSource
 from uproxy.sync_stats import SyncStats
 
@@ -56,6 +57,7 @@ def run(config: Config, passed_over: tuple[str, ...]) -> int:
     """Serve until a signal says otherwise; give the exit code. passed_over: documents of the file that are not for us."""
     if not config.manifests:
         raise UsageError("--manifests: no folder given (it holds the Service and EndpointSlice manifests)")
+    check_folder(config.manifests)
     config = replace(config, node_name=config.node_name or socket.gethostname().lower())
     log = configure(config.logging)
     for document in passed_over:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 USAGE_ERROR: Final = 2
 
 
-class DurationType(click.ParamType):
+class DurationType(click.ParamType[Duration]):
     """A flag that takes a Go duration."""
 
     name = "duration"

@@ -1,6 +1,6 @@
-"""The server side: echo, discard, a stream of bytes, and "who am I", on every address of the machine.
+"""The server side: echo, discard, a stream of bytes, and "who am I", on one address or on all.
 
-`python -m bench.load.server` prints "ready" when it listens. One process, one level-triggered epoll, no limits
+`python -m bench.load.server [ADDRESS]` prints "ready" when it listens. One process, one level-triggered epoll, no limits
 of its own: it belongs behind a measurement, not on a network. The ports follow RFC 862 to 864 plus 7000.
 """
 
@@ -10,6 +10,7 @@ import gc
 import resource
 import select
 import socket
+import sys
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -32,7 +33,8 @@ _BROKEN = select.EPOLLHUP | select.EPOLLERR
 class Server:
     """Serves until the process ends. Handlers get the epoll mask; whoever raises OSError loses its connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "") -> None:
+        self._host = host
         self._epoll = select.epoll()
         self._handlers: dict[int, Callable[[int], None]] = {}
         self._sockets: dict[int, socket.socket] = {}
@@ -74,7 +76,7 @@ class Server:
         self._sockets.pop(descriptor).close()
 
     def _listen(self, port: int, welcome: Callable[[socket.socket], None]) -> None:
-        sock = socket.create_server(("", port), backlog=BACKLOG)
+        sock = socket.create_server((self._host, port), backlog=BACKLOG)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.settimeout(0)
         self._add(sock, select.EPOLLIN, partial(self._accept, sock, welcome))
@@ -89,7 +91,7 @@ class Server:
     def _listen_datagrams(self, port: int) -> None:
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, DATAGRAM_BUFFER)
-        sock.bind(("", port))
+        sock.bind((self._host, port))
         sock.settimeout(0)
         self._add(sock, select.EPOLLIN, partial(self._echo_datagrams, sock.recvfrom_into, sock.sendto))
 
@@ -158,11 +160,11 @@ class Echo:
             self._epoll.modify(self._descriptor, select.EPOLLOUT)
 
 
-def main() -> None:
-    """Serve until killed."""
+def main(host: str = "") -> None:
+    """Serve on one address, or on all, until killed."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    server = Server()
+    server = Server(host)
     gc.collect()
     gc.freeze()
     gc.disable()
@@ -171,4 +173,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:2])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
 from contextlib import suppress
@@ -84,8 +85,9 @@ async def _until_served(process: asyncio.subprocess.Process, client: Client, add
 
 
 async def _start(command: list[str], **streams: object) -> asyncio.subprocess.Process:
-    # A session of its own: Ctrl-C is for the demo, which then ends everybody in order.
-    return await asyncio.create_subprocess_exec(*command, cwd=PROJECT, start_new_session=True, **streams)  # type: ignore[arg-type]
+    # A session of its own: Ctrl-C is for the demo, which then ends everybody in order. Killed, it takes them along.
+    bound = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
+    return await asyncio.create_subprocess_exec(*bound, *command, cwd=PROJECT, start_new_session=True, **streams)  # type: ignore[arg-type]
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

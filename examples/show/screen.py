@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     from examples.show.traffic import Tally
 
 SERVICES: Final = ("web", "cart", "clock")
-BAR: Final = 14
+WIDEST_BAR: Final = 14
+TITLE: Final = 16
+BESIDE_BARS: Final = 64
+"""Columns of the table of endpoints that are no bars."""
 REFRESH_SECONDS: Final = 0.1
-STYLES: Final = {"ready": "green", "killed": "bold red", "not in the manifests": "yellow"}
+STYLES: Final = {"ready": "green", "killed": "bold red", "not listed": "yellow"}
 
 
 class Plain:
@@ -59,6 +62,7 @@ class Lively:
     def __init__(self, console: Console, title: str) -> None:
         self._console = console
         self._title = title
+        self._bar = max(0, min(WIDEST_BAR, (console.width - BESIDE_BARS) // len(SERVICES)))
         self._phase: tuple[int, int, Phase] | None = None
         self._notes: list[str] = []
         self.story: Story | None = None
@@ -74,14 +78,16 @@ class Lively:
 
     def ends(self, tally: Tally, checks: Sequence[Check]) -> None:  # noqa: ARG002 - a plain screen shows the tally here
         """Leave a line about the phase above the table."""
-        title = self._phase[2].title if self._phase else ""
-        line = Text.assemble((f" {title:<16}", "bold"), " ")
+        lines = Text()
         for check in checks:
-            line.append("✓ " if check.kept else "✗ ", "green" if check.kept else "bold red")
-            line.append(f"{check.promise}   ", "dim" if check.kept else "red")
-        self._console.print(line)
+            lines.append("✓ " if check.kept else "✗ ", "green" if check.kept else "bold red")
+            lines.append(f"{check.promise}   ", "" if check.kept else "red")
         for note in self._notes:
-            self._console.print(Text(f" {'':<16} {note}", "dim"))
+            lines.append(f"({note})", "dim")
+        row = Table.grid(padding=(0, 1))
+        row.add_column(width=TITLE)
+        row.add_row(Text(f" {self._phase[2].title if self._phase else ''}", "bold"), lines)
+        self._console.print(row)
 
     async def run(self) -> None:
         """Draw until cancelled; the last picture is cleared away."""
@@ -95,30 +101,30 @@ class Lively:
             return _framed(Text("starting the endpoints and uproxy ..."), self._title)
         number, of, phase = self._phase
         headline = Text.assemble((f"{number}/{of}  {phase.title}. ", "bold"), phase.told)
-        parts: list[RenderableType] = [headline, Text(), _endpoints(self.story), Text(), _clients(self.story), Text(), _totals(self.story)]
-        return _framed(Group(*parts), self._title)
+        endpoints, clients = _endpoints(self.story, self._bar), _clients(self.story)
+        return _framed(Group(headline, Text(), endpoints, Text(), clients, Text(), _totals(self.story)), self._title)
 
 
 def _framed(content: Group | Text, title: str) -> Panel:
     return Panel(Padding(content, (0, 1)), title=f"[bold]{title}[/]", title_align="left", box=box.ROUNDED, border_style="cyan")
 
 
-def _endpoints(story: Story) -> Table:
+def _endpoints(story: Story, width: int) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for column in ("endpoint", "", *SERVICES):
         table.add_column(column, no_wrap=True)
     counts = {service: story.traffic.phase.by_backend(service) for service in SERVICES}
     for backend in (*story.stage.backends, story.stage.newcomer):
         state = story.state[backend.name]
-        cells = [_bar(counts[service][backend.name], counts[service].total()) for service in SERVICES]
+        cells = [_bar(counts[service][backend.name], counts[service].total(), width) for service in SERVICES]
         table.add_row(Text(backend.name, "bold"), Text(state, STYLES[state]), *cells)
     return table
 
 
-def _bar(count: int, total: int) -> Text:
+def _bar(count: int, total: int, width: int) -> Text:
     part = count / total if total else 0.0
-    full = round(part * BAR)
-    return Text.assemble(("█" * full, "cyan"), ("·" * (BAR - full), "dim"), f" {count:>4} {part:>4.0%}")
+    full = round(part * width)
+    return Text.assemble(("█" * full, "cyan"), ("·" * (width - full), "dim"), f" {count:>4} {part:>4.0%}")
 
 
 def _clients(story: Story) -> Table:

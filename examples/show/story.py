@@ -67,7 +67,7 @@ class Story:
         self._screen = screen
         self._seconds = seconds
         self.traffic = Traffic(stage.clients, stage.services)
-        self.state = {backend.name: "ready" for backend in stage.backends} | {stage.newcomer.name: "not in the manifests"}
+        self.state = {backend.name: "ready" for backend in stage.backends} | {stage.newcomer.name: "not listed"}
         self.checks: list[Check] = []
         self.held: Held | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -142,7 +142,7 @@ class Story:
         self.held = await hold(self.traffic, self.stage, backend)
         self._tasks.append(asyncio.create_task(self.held.use()))
         self._manifests.take_out(backend.address)
-        self.state[backend.name] = "not in the manifests"
+        self.state[backend.name] = "not listed"
         await asyncio.sleep(PROMISED_SECONDS)
         self.traffic.new_phase()
 
@@ -167,8 +167,8 @@ class Story:
     def _shares(self, *services: str) -> Callable[[Tally], Iterator[Check]]:
         def check(tally: Tally) -> Iterator[Check]:
             serving = [name for name, state in self.state.items() if state == "ready"]
-            for service in services:
-                yield Check(f"{service}: {' '.join(serving)} have equal shares", _even(tally, service, serving))
+            even = all(_even(tally, service, serving) for service in services)
+            yield Check(f"{', '.join(services)}: {', '.join(serving)} have equal shares", even)
 
         return check
 
@@ -181,9 +181,8 @@ class Story:
 
     def _without(self, name: str, *services: str) -> Callable[[Tally], Iterator[Check]]:
         def check(tally: Tally) -> Iterator[Check]:
-            for service in services:
-                answered = tally.by_backend(service)
-                yield Check(f"{service}: answered, and not by {name}", answered.total() > 0 and not answered[name])
+            found = [tally.by_backend(service) for service in services]
+            yield Check(f"{', '.join(services)}: answered, never by {name}", all(one.total() and not one[name] for one in found))
 
         return check
 

@@ -8,6 +8,8 @@ import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Self
 
+import pytest
+
 from tests.dataplane.running import WAIT, free_port
 from uproxy.core.balance import AffinityTable, Balancer
 from uproxy.core.model import Endpoint, Protocol, RouteKey, ServicePortName
@@ -21,6 +23,19 @@ if TYPE_CHECKING:
 DNS = ServicePortName("kube-system", "dns", "dns", Protocol.UDP)
 LARGEST4 = 65507
 LARGEST6 = 65527
+
+
+def has_ipv6() -> bool:
+    """Tell whether this machine has ::1."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="IPv6 is off on this machine")
 
 
 def family(address: str) -> socket.AddressFamily:

@@ -18,6 +18,7 @@ from tests.dataplane.datagrams import (
     balancer_of,
     client,
     drops,
+    needs_ipv6,
     serve,
     tagged,
 )
@@ -26,19 +27,6 @@ from uproxy.errors import ListenError
 
 if TYPE_CHECKING:
     from tests.dataplane.running import RunningPlane
-
-
-def has_ipv6() -> bool:
-    """Tell whether this machine has ::1."""
-    try:
-        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
-
-
-needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="IPv6 is off on this machine")
 
 
 def pattern(size: int) -> bytes:
@@ -161,9 +149,8 @@ def test_the_socket_of_a_listener_never_sets_dont_fragment(plane: RunningPlane) 
     assert plane.call(lambda: listener._sock.getsockopt(socket.IPPROTO_IP, 10)) == 0  # type: ignore[attr-defined,union-attr] # its class is not the Protocol's
 
 
+@needs_ipv6
 def test_a_datagram_too_large_for_the_endpoints_family_is_dropped_and_the_flow_survives(plane: RunningPlane) -> None:
-    if not has_ipv6():
-        pytest.skip("IPv6 is off on this machine")
     with UdpServer() as server, client(serve(plane, balancer_of(plane, server.endpoint), vip="::1")) as sock:
         assert ask(sock, b"before") == b"before"
         sock.send(pattern(LARGEST6))

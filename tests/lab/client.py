@@ -5,9 +5,11 @@ from __future__ import annotations
 import socket
 import time
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from tests.lab.endpoint import PATTERN
+from tests.lab.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 PATIENCE: Final = 3.0
 """Seconds that a client waits for an answer: a lost SYN is sent again after one."""
+POLLING: Final = 0.1
+"""The same for an attempt that is repeated until it succeeds: quicker than the kernel's own retry."""
 
 Protocol = Literal["TCP", "UDP"]
 
@@ -28,21 +32,18 @@ class Answer(NamedTuple):
     port: int
 
 
-def open_socket(host: Host, address: str, kind: socket.SocketKind) -> socket.socket:
+def open_socket(host: Host, address: str, kind: socket.SocketKind, patience: float = PATIENCE) -> socket.socket:
     """Make a socket of the host's namespace, for the family of address."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     made = host.namespace.call(socket.socket, family, kind)
-    made.settimeout(PATIENCE)
+    made.settimeout(patience)
     return made
 
 
-def tcp(host: Host, address: str, port: int, source_port: int = 0) -> socket.socket:
+def tcp(host: Host, address: str, port: int, patience: float = PATIENCE) -> socket.socket:
     """Connect; raises OSError (ConnectionRefusedError, TimeoutError ...)."""
-    made = open_socket(host, address, socket.SOCK_STREAM)
+    made = open_socket(host, address, socket.SOCK_STREAM, patience)
     try:
-        if source_port:
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            made.bind(("", source_port))
         made.connect((address, port))
     except BaseException:
         made.close()
@@ -50,9 +51,9 @@ def tcp(host: Host, address: str, port: int, source_port: int = 0) -> socket.soc
     return made
 
 
-def udp(host: Host, address: str, port: int) -> socket.socket:
+def udp(host: Host, address: str, port: int, patience: float = PATIENCE) -> socket.socket:
     """Make a connected UDP socket, which hears of ICMP refusals."""
-    made = open_socket(host, address, socket.SOCK_DGRAM)
+    made = open_socket(host, address, socket.SOCK_DGRAM, patience)
     try:
         made.connect((address, port))
     except BaseException:
@@ -74,9 +75,9 @@ def listen(host: Host, address: str, port: int) -> socket.socket:
     return made
 
 
-def connect(host: Host, address: str, port: int, protocol: Protocol) -> socket.socket:
+def connect(host: Host, address: str, port: int, protocol: Protocol, patience: float = PATIENCE) -> socket.socket:
     """Make a connected socket of either protocol."""
-    return tcp(host, address, port) if protocol == "TCP" else udp(host, address, port)
+    return (tcp if protocol == "TCP" else udp)(host, address, port, patience)
 
 
 def who(conversation: socket.socket) -> Answer:
@@ -87,10 +88,20 @@ def who(conversation: socket.socket) -> Answer:
     return Answer(name, address, int(port))
 
 
-def ask(host: Host, address: str, port: int, protocol: Protocol = "TCP") -> Answer:
+def ask(host: Host, address: str, port: int, protocol: Protocol = "TCP", patience: float = PATIENCE) -> Answer:
     """Connect, ask who is there, close."""
-    with connect(host, address, port, protocol) as conversation:
+    with connect(host, address, port, protocol, patience) as conversation:
         return who(conversation)
+
+
+def poll(host: Host, address: str, port: int, protocol: Protocol = "TCP", within: float = 5.0) -> Answer:
+    """Ask until somebody answers; raises OSError if nobody has within so many seconds."""
+    return eventually(partial(ask, host, address, port, protocol, POLLING), within=within)
+
+
+def poll_refusal(host: Host, address: str, port: int, protocol: Protocol = "TCP", within: float = 5.0) -> None:
+    """Ask until it is refused. The kernel refuses datagrams once a second, so one that is not answered is sent again."""
+    eventually(partial(is_refused, host, address, port, protocol, POLLING), within=within)
 
 
 def greeting(host: Host, address: str, port: int) -> str:
@@ -106,13 +117,13 @@ def round_trip(host: Host, address: str, port: int, payload: bytes) -> bytes:
         return conversation.recv(65536)
 
 
-def is_refused(host: Host, address: str, port: int, protocol: Protocol = "TCP") -> bool:
+def is_refused(host: Host, address: str, port: int, protocol: Protocol = "TCP", patience: float = PATIENCE) -> bool:
     """Tell whether the address says no; False if it answers. Silence raises TimeoutError.
 
     A host's own datagrams are refused with EPERM, forwarded ones with an ICMP error.
     """
     try:
-        ask(host, address, port, protocol)
+        ask(host, address, port, protocol, patience)
     except (ConnectionRefusedError, PermissionError):
         return True
     return False

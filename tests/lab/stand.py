@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Self, Unpack
 
 from tests.lab import client
@@ -10,7 +9,6 @@ from tests.lab.manifests import Options, Served, Services, Target, targets
 from tests.lab.process import Uproxy
 from tests.lab.servers import PORT, Servers
 from tests.lab.topology import Lab
-from tests.lab.waiting import eventually
 from tests.lab.wiring import ADDRESSES
 
 if TYPE_CHECKING:
@@ -74,11 +72,11 @@ class Stand:
     def await_served(self, served: Served) -> Served:
         """Wait until a Service answers a pod on both families."""
         for family in (4, 6):
-            eventually(partial(client.ask, self.lab.pod, served.vip(family), served.port))
+            client.poll(self.lab.pod, served.vip(family), served.port)
         return served
 
     def await_refused(self, served: Served) -> Served:
         """Wait until a Service refuses on both families."""
         for family in (4, 6):
-            eventually(partial(client.is_refused, self.lab.pod, served.vip(family), served.port))
+            client.poll_refusal(self.lab.pod, served.vip(family), served.port)
         return served

@@ -73,20 +73,22 @@ def assert_replaced(stand: Stand, served: Served, way: Way) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("address_class", ["ClusterIP", "NodePort"])
-@pytest.mark.parametrize(("who", "endpoint"), [*KEPT, *BY_POD_CIDR])
+@pytest.mark.parametrize("pair", [*KEPT, *BY_POD_CIDR], ids="-".join)
 def test_the_clients_address_is_kept(
-    shared: Stand, behind: dict[str, Served], who: str, endpoint: str, address_class: str, family: int
+    shared: Stand, behind: dict[str, Served], pair: tuple[str, str], address_class: str, family: int
 ) -> None:
+    who, endpoint = pair
     for protocol in PROTOCOLS:
         assert_kept(shared, behind[endpoint], Way(who, address_class, family, protocol))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("address_class", ["ClusterIP", "NodePort"])
-@pytest.mark.parametrize(("who", "endpoint"), REPLACED)
+@pytest.mark.parametrize("pair", REPLACED, ids="-".join)
 def test_the_nodes_address_takes_the_clients_place(
-    shared: Stand, behind: dict[str, Served], who: str, endpoint: str, address_class: str, family: int
+    shared: Stand, behind: dict[str, Served], pair: tuple[str, str], address_class: str, family: int
 ) -> None:
+    who, endpoint = pair
     for protocol in PROTOCOLS:
         assert_replaced(shared, behind[endpoint], Way(who, address_class, family, protocol))
 
@@ -119,7 +121,7 @@ def test_without_pod_cidrs_the_routes_tell_what_a_local_pod_is(stand: Stand) -> 
 
 def test_the_flag_switches_it_off(stand: Stand) -> None:
     stand.start("--keep-client-address", "never")
-    served = stand.serve("web", stand.lab.pod2)
+    served = stand.serve("pod2", stand.lab.pod2)
     for who in ("pod", "outside"):
         for family in FAMILIES:
             for protocol in PROTOCOLS:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import itertools
 import socket
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.lab import client
 from tests.lab.manifests import targets
-from tests.lab.waiting import eventually
 from tests.lab.ways import FAMILIES, PROTOCOLS
 
 if TYPE_CHECKING:
@@ -59,7 +57,7 @@ def test_a_process_that_was_there_before_the_service_keeps_its_port(shared: Stan
     with host_process(shared, family, protocol, port) as held:
         served = shared.services.add(f"after-{port}", targets([shared.lab.pod2]), port)
         for who in ("pod", "outside", "node"):
-            assert eventually(partial(client.ask, shared.lab[who], served.vip(family), port, protocol)).name == "pod2"
+            assert client.poll(shared.lab[who], served.vip(family), port, protocol).name == "pod2"
         assert_host_process_answers(shared, held, family, port)
 
 
@@ -87,4 +85,4 @@ def test_a_process_on_a_node_port_costs_that_port_alone_until_it_ends(shared: St
         assert client.ask(outside, served.external(4), served.port, protocol).name == "pod2"
         assert client.ask(outside, shared.lab.node.address(6), served.node_port, protocol).name == "pod2"
         assert_host_process_answers(shared, held, 4, served.node_port)
-    eventually(partial(client.ask, outside, node, served.node_port, protocol), within=10)
+    client.poll(outside, node, served.node_port, protocol, within=10)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.lab import client
+from tests.lab import client, kernel
 from tests.lab.manifests import targets
 from tests.lab.waiting import eventually
 from tests.lab.ways import FAMILIES, assert_served
@@ -37,7 +36,9 @@ table inet firewall {
 """
 LEFTOVERS = """
 table ip kube-proxy { }
-table ip nat { chain KUBE-SERVICES { } }
+table ip nat {
+  chain KUBE-SERVICES { }
+}
 """
 
 
@@ -86,7 +87,7 @@ def test_a_host_without_ipv6_serves_ipv4(stand: Stand) -> None:
     stand.lab.node.namespace.sysctl({"net.ipv6.conf.all.disable_ipv6": 1, "net.ipv6.conf.default.disable_ipv6": 1})
     stand.start()
     served = stand.services.add("web", targets([stand.lab.pod2]))
-    eventually(lambda: client.ask(stand.lab.pod, served.vip(4), 80))
+    client.poll(stand.lab.pod, served.vip(4), 80)
     assert_served(stand, served, "pod2", families=[4])
 
 
@@ -96,12 +97,13 @@ def test_a_firewall_that_drops_us_is_named_with_the_rule_that_admits_us(stand: S
     served = stand.services.add("web", targets([stand.lab.pod2]))
     line = stand.uproxy.wait_for_log("firewall", "input", "0x1000")
     assert "accept" in line
+    eventually(lambda: served.vip(6) in kernel.rules(stand.lab.node).ruleset)
     with pytest.raises(TimeoutError):
         client.ask(stand.lab.outside, served.vip(4), 80)
     stand.lab.node.namespace.nft("insert rule inet firewall input meta mark & 0x1000 != 0 accept")
     for who in ("pod", "bridged", "outside"):
         for vip in served.cluster_ips:
-            eventually(partial(client.ask, stand.lab[who], vip, 80))
+            client.poll(stand.lab[who], vip, 80)
 
 
 def test_what_kube_proxy_left_behind_is_named_with_the_command_that_removes_it(stand: Stand) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import socket
 import statistics
-from functools import partial
 
 import pytest
 
@@ -37,14 +36,6 @@ def seconds_to_refusal(stand: Stand, who: str, address: str, port: int) -> float
     return taken[0]
 
 
-def open_refused_datagrams(stand: Stand, who: str, address: str, port: int) -> bool:
-    """Tell whether datagrams are refused; the kernel says so only once a second, so silence is asked again."""
-    try:
-        return client.is_refused(stand.lab[who], address, port, "UDP")
-    except TimeoutError:
-        return False
-
-
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("who", CLIENTS)
 def test_without_endpoints_connections_are_refused_within_a_millisecond(shared: Stand, empty: Served, who: str, family: int) -> None:
@@ -55,7 +46,7 @@ def test_without_endpoints_connections_are_refused_within_a_millisecond(shared: 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("who", CLIENTS)
 def test_without_endpoints_datagrams_are_refused(shared: Stand, empty: Served, who: str, family: int) -> None:
-    eventually(partial(open_refused_datagrams, shared, who, empty.vip(family), empty.port))
+    client.poll_refusal(shared.lab[who], empty.vip(family), empty.port, "UDP")
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -63,7 +54,7 @@ def test_without_endpoints_datagrams_are_refused(shared: Stand, empty: Served, w
 def test_ports_that_the_service_does_not_have_are_refused(shared: Stand, web: Served, who: str, family: int) -> None:
     for address in (web.vip(family), web.external(family)):
         assert seconds_to_refusal(shared, who, address, 4444) < client.PATIENCE
-        eventually(partial(open_refused_datagrams, shared, who, address, 4444))
+        client.poll_refusal(shared.lab[who], address, 4444, "UDP")
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -83,9 +74,9 @@ def test_a_service_works_once_an_endpoint_appears_and_is_refused_once_the_last_h
     for _ in range(3):
         shared.retarget(served, targets([shared.lab.pod2]))
         for protocol in PROTOCOLS:
-            eventually(partial(client.ask, shared.lab.outside, served.vip(4), served.port, protocol), within=ONE_SYNC_SECONDS)
+            client.poll(shared.lab.outside, served.vip(4), served.port, protocol, within=ONE_SYNC_SECONDS)
         shared.retarget(served, to=[])
-        eventually(partial(client.is_refused, shared.lab.outside, served.vip(4), served.port), within=ONE_SYNC_SECONDS)
+        client.poll_refusal(shared.lab.outside, served.vip(4), served.port, within=ONE_SYNC_SECONDS)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -95,7 +86,7 @@ def test_a_connection_outlives_its_service_while_new_ones_are_refused(shared: St
     with client.tcp(shared.lab[who], served.vip(family), served.port) as conversation:
         assert client.who(conversation).name == "pod2"
         shared.services.remove(served)
-        eventually(partial(client.is_refused, shared.lab[who], served.vip(family), served.port))
+        client.poll_refusal(shared.lab[who], served.vip(family), served.port)
         assert client.who(conversation).name == "pod2"
 
 
@@ -147,7 +138,7 @@ def test_an_endpoint_that_would_lead_back_to_us_is_refused_with_a_reason(shared:
     looped = endpoint_slice(looping.name, 4, [(address, port)]) | {"ports": only}
     shared.services.write(looping.name, service(looping), looped)
     assert address in shared.uproxy.wait_for_log(looping.name, str(port))
-    eventually(partial(client.is_refused, shared.lab.pod, looping.vip(4), looping.port))
+    client.poll_refusal(shared.lab.pod, looping.vip(4), looping.port)
 
 
 def test_good_endpoints_beside_a_refused_one_serve(shared: Stand) -> None:

@@ -55,7 +55,7 @@ def test_new_connections_work_within_a_second_of_a_flush_under_traffic(shared: S
         eventually(lambda: len(traffic.attempts) > 20)
         flushed, lines = time.monotonic(), len(shared.uproxy.lines)
         shared.lab.node.namespace.run("nft", "flush", "ruleset")
-        eventually(lambda: client.ask(shared.lab.pod, web.vip(family), web.port), within=REPAIR_SECONDS)
+        client.poll(shared.lab.pod, web.vip(family), web.port, within=REPAIR_SECONDS)
         assert time.monotonic() - flushed < REPAIR_SECONDS
         shared.uproxy.wait_for_log("capture_repaired", after=lines)
         already = len(traffic.attempts)
@@ -78,5 +78,5 @@ def test_open_connections_survive_a_flush_and_its_repair(shared: Stand, who: str
 def test_foreign_tables_are_left_alone(shared: Stand, web: Served) -> None:
     shared.lab.node.namespace.nft("table inet theirs { chain in { type filter hook input priority 5; counter; } }")
     shared.lab.node.namespace.run("nft", "delete", "table", "inet", "uproxy")
-    eventually(lambda: client.ask(shared.lab.pod, web.vip(4), web.port), within=REPAIR_SECONDS)
+    client.poll(shared.lab.pod, web.vip(4), web.port, within=REPAIR_SECONDS)
     assert "table inet theirs" in kernel.rules(shared.lab.node).ruleset

@@ -84,6 +84,17 @@ async def test_an_address_that_is_taken_affects_only_itself_and_is_served_once_i
         assert await greeting(VIP, PORT) == b"a"
 
 
+async def test_an_address_that_passes_to_another_service_keeps_its_listener_and_its_open_connections() -> None:
+    async with endpoint(b"a") as a, endpoint(b"b") as b, running(NoRedirect()) as stand:
+        await stand.offer(*LISTED, service("web", VIP, PORT), slice_of("web", a.port), slice_of("shop", b.port))
+        async with connected(VIP, PORT) as old:
+            await stand.offer(Delete(Kind.SERVICE, WEB), service("shop", VIP, PORT))
+            assert (old.greeting, await greeting(VIP, PORT)) == (b"a", b"b")
+            assert await old.echoes(b"still here")
+            assert {name.name: traffic.active for name, traffic in stand.dataplane.traffic()}["web"] == 1
+        await until(lambda: [name.name for name, _ in stand.dataplane.traffic()] == ["shop"])
+
+
 @pytest.mark.netns
 async def test_open_connections_keep_their_capture_until_the_last_one_ends() -> None:
     redirect = Rewriting()

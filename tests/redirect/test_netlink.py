@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -133,8 +134,9 @@ def test_an_error_that_is_tolerated_does_not_hide_another_one(host: Namespace) -
 @pytest.mark.netns
 def test_the_words_of_the_kernel_come_with_its_error(host: Namespace) -> None:
     def body() -> str:
+        impossible = KernelRoute(Family.IPV4, "10.0.0.1", 33, TABLE, UNICAST, 99, LOOPBACK)
         with NetlinkSocket(NETLINK_ROUTE) as kernel, pytest.raises(NetlinkError) as caught:
-            kernel.batch([(rtnetlink.NEWROUTE, CREATE, rtnetlink.encode_route(KernelRoute(Family.IPV4, "10.0.0.1", 33, TABLE, UNICAST, 99, 1)))])
+            kernel.batch([(rtnetlink.NEWROUTE, CREATE, rtnetlink.encode_route(impossible))])
         return str(caught.value)
 
     assert "(Invalid prefix length)" in host.call(body)
@@ -151,8 +153,8 @@ def test_a_table_that_is_not_there_has_no_routes(host: Namespace) -> None:
 
 @pytest.mark.netns
 def test_a_multipath_route_names_its_devices_and_is_not_on_link(host: Namespace) -> None:
-    host.ip("link add a type dummy", "link add b type dummy", "addr add 10.6.0.1/24 dev a", "addr add 10.7.0.1/24 dev b")
-    host.ip("link set a up", "link set b up", "route add default nexthop via 10.6.0.2 nexthop via 10.7.0.2")
+    host.ip("link add up-a type bridge", "link add up-b type bridge", "addr add 10.6.0.1/24 dev up-a", "addr add 10.7.0.1/24 dev up-b")
+    host.ip("link set up-a up", "link set up-b up", "route add default nexthop via 10.6.0.2 nexthop via 10.7.0.2")
 
     def body() -> tuple[KernelRoute | None, dict[str, int]]:
         with NetlinkSocket(NETLINK_ROUTE) as kernel:
@@ -162,7 +164,7 @@ def test_a_multipath_route_names_its_devices_and_is_not_on_link(host: Namespace)
 
     default, devices = host.call(body)
     assert default is not None
-    assert set(default.hops) == {devices["a"], devices["b"]}
+    assert set(default.hops) == {devices["up-a"], devices["up-b"]}
     assert not default.on_link
 
 
@@ -175,7 +177,5 @@ def test_without_the_capability_the_error_names_it(host: Namespace) -> None:
         "    try: k.batch([(r.NEWRULE, CREATE, r.encode_rule(r.Rule(Family.IPV4, 5, table=9)))])\n"
         "    except NetlinkError as error: print(error)\n"
     )
-    import sys  # noqa: PLC0415 - beside its only use
-
     printed = host.run("setpriv", "--bounding-set", "-net_admin", sys.executable, "-c", script)
     assert "CAP_NET_ADMIN" in printed

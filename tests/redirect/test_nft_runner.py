@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.redirect.captures import USUAL, elements, expected_elements, opened, table
-from uproxy.config import CaptureSettings, Duration
+from uproxy.config import CaptureSettings
 from uproxy.errors import RedirectError, UsageError
 from uproxy.redirect.nft_runner import Nft, NotInKernel, failure
 
@@ -110,7 +110,7 @@ def test_nft_that_hangs_is_ended_and_named_with_the_setting(tmp_path: Path, monk
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     started = time.monotonic()
     with pytest.raises(RedirectError, match=r"did not finish within 0.2 s .*capture.nftTimeout"):
-        Nft(Duration(0.2)).apply("add table inet uproxy")
+        Nft(0.2).apply("add table inet uproxy")
     assert time.monotonic() - started < 10
 
 
@@ -128,8 +128,7 @@ def test_nft_that_is_too_old_is_the_operators_to_solve(host: Namespace, tmp_path
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
 
     async def body() -> None:
-        with opened(CaptureSettings()) as redirect:
-            with pytest.raises(UsageError, match=r"nft 0\.9\.8: nft 1\.0\.0 or later is needed"):
-                await redirect.start()
+        with opened(CaptureSettings()) as redirect, pytest.raises(UsageError, match=r"nft 0\.9\.8: nft 1\.0\.0 or later is needed"):
+            await redirect.start()
 
     host.call(asyncio.run, body())

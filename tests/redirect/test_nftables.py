@@ -12,7 +12,6 @@ from tests.redirect.captures import (
     DNS,
     USUAL,
     VIP,
-    VIP6,
     WEB,
     WEB6,
     applied,
@@ -23,6 +22,7 @@ from tests.redirect.captures import (
     rule_lines,
     table,
 )
+from tests.redirect.installed import NOTICED_WITHIN_SECONDS, RULES, assert_installed
 from uproxy.config import CaptureSettings
 from uproxy.core.model import Protocol, RouteKey
 from uproxy.errors import RedirectError
@@ -34,22 +34,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.netns
 
-RULES = [
-    "970: from all fwmark 0x1000/0x1000 iif lo lookup 9701 proto 97",
-    "971: from all fwmark 0x1000/0x1000 iif lo goto 32766 proto 97",
-    "972: from all fwmark 0x1000/0x1000 lookup 9702 proto 97",
-    "32970: from all iif lo lookup 9703 proto 97",
-]
-NOTICED_WITHIN_SECONDS = 1.0
-
-
-def assert_installed(host: Namespace, capture: Capture) -> None:
-    assert elements(host) == expected_elements(capture)
-    assert routed(host) == {"9701": set(capture.vips), "9703": set(capture.vips), "local": set()}
-    assert rule_lines(host) == RULES * 2
-    for family in ("-4", "-6"):
-        shown = host.run("ip", family, "route", "show", "table", "9702").split()
-        assert shown[:6] == ["local", "default", "dev", "lo", "proto", "97"]
 
 
 def random_capture(rng: random.Random) -> Capture:
@@ -150,140 +134,24 @@ def test_a_table_of_another_version_is_replaced(host: Namespace) -> None:
     assert "old" not in host.run("nft", "list", "table", "inet", "uproxy")
 
 
-DAMAGES = {
-    "the whole ruleset": ["nft flush ruleset"],
-    "the table": ["nft delete table inet uproxy"],
-    "one rule": ["nft flush chain inet uproxy leaving"],
-    "all elements of a map": ["nft flush map inet uproxy ports4"],
-    "one element": [f"nft delete element inet uproxy origins6 {{ {VIP6} . tcp . 20080 }}"],
-    "a policy rule": ["ip rule del pref 970"],
-    "the IPv6 policy rules": ["ip -6 rule del pref 971", "ip -6 rule del pref 972"],
-    "a VIP's route": [f"ip route del local {VIP} table 9701"],
-    "all routes of a table": ["ip -6 route flush table 9703"],
-    "the route for everything": ["ip route del local default table 9702"],
-    "the loopback device for a moment": ["ip link set lo down", "ip link set lo up"],
-}
-
-
-@pytest.mark.parametrize("what", DAMAGES)
-def test_a_foreign_removal_is_noticed_within_a_second_and_the_next_apply_repairs_it(host: Namespace, what: str) -> None:
+def test_what_uproxy_and_unrelated_programs_do_is_not_announced(host: Namespace) -> None:
     async def body() -> None:
         lost = asyncio.Event()
         with opened() as redirect:
             await redirect.start()
-            await redirect.apply(USUAL)
             redirect.watch(lost.set)
-            for command in DAMAGES[what]:
-                await asyncio.to_thread(host.run, *command.split())
-            await asyncio.wait_for(lost.wait(), NOTICED_WITHIN_SECONDS)
-            await redirect.apply(USUAL)
-            assert_installed(host, USUAL)
-            assert await redirect.verify()
-
-    host.call(asyncio.run, body())
-
-
-@pytest.mark.parametrize("what", DAMAGES)
-def test_without_a_notification_verify_finds_what_is_missing(host: Namespace, what: str) -> None:
-    async def body() -> None:
-        with opened() as redirect:
-            await redirect.start()
-            await redirect.apply(USUAL)
-            for command in DAMAGES[what]:
-                await asyncio.to_thread(host.run, *command.split())
-            assert not await redirect.verify()
-            await redirect.apply(USUAL)
-            assert_installed(host, USUAL)
-            assert await redirect.verify()
-
-    host.call(asyncio.run, body())
-
-
-ADDITIONS = {
-    "an element": f"add element inet uproxy ports4 {{ {VIP} . tcp . 443 : 443 }}",
-    "an element with a comment": f'add element inet uproxy vips4 {{ 10.1.1.1 comment "x" }}',
-    "a rule": "insert rule inet uproxy services4 drop",
-    "a chain": "add chain inet uproxy extra",
-}
-
-
-@pytest.mark.parametrize("what", ADDITIONS)
-def test_verify_finds_foreign_additions_and_the_next_apply_takes_them_out(host: Namespace, what: str) -> None:
-    async def body() -> None:
-        with opened() as redirect:
-            await redirect.start()
-            await redirect.apply(USUAL)
-            assert await redirect.verify()
-            await asyncio.to_thread(host.nft, ADDITIONS[what])
-            assert not await redirect.verify()
-            await redirect.apply(USUAL)
-            assert await redirect.verify()
-
-    before_and_after: list[object] = []
-    host.call(asyncio.run, applied(USUAL))
-    before_and_after.append(shape(host))
-    host.call(asyncio.run, body())
-    before_and_after.append(shape(host))
-    assert before_and_after[0] == before_and_after[1]
-
-
-def shape(host: Namespace) -> object:
-    """Give all of the table but handles and the order of elements."""
-    return (
-        elements(host),
-        [line for line in host.run("nft", "-t", "list", "table", "inet", "uproxy").splitlines() if "rules_" not in line],
-    )
-
-
-def test_a_rule_that_somebody_exchanged_for_another_one_is_noticed(host: Namespace) -> None:
-    async def body() -> None:
-        with opened() as redirect:
-            await redirect.start()
-            await redirect.apply(USUAL)
-            await asyncio.to_thread(host.nft, "add table inet other")
-            assert await redirect.verify()
-            handle = next(entry["rule"]["handle"] for entry in table(host) if entry.get("rule", {}).get("chain") == "leaving")
-            await asyncio.to_thread(host.nft, f"replace rule inet uproxy leaving handle {handle} accept")
-            assert not await redirect.verify()
-            await redirect.apply(USUAL)
-            assert await redirect.verify()
-
-    host.call(asyncio.run, body())
-    assert "mark & 0x00000800" in host.run("nft", "list", "chain", "inet", "uproxy", "leaving")
-
-
-def test_an_apply_right_after_a_flush_that_nobody_announced_repairs_everything(host: Namespace) -> None:
-    more = Capture(USUAL.vips, {**USUAL.ports, RouteKey(VIP, Protocol.TCP, 443): 20443})
-
-    async def body() -> None:
-        with opened() as redirect:
-            await redirect.start()
-            await redirect.apply(USUAL)
-            await asyncio.to_thread(host.run, "nft", "flush", "ruleset")
-            await redirect.apply(more)
-
-    host.call(asyncio.run, body())
-    assert_installed(host, more)
-
-
-def test_what_uproxy_and_unrelated_programs_do_is_not_announced(host: Namespace) -> None:
-    async def body() -> None:
-        lost: list[str] = []
-        with opened() as redirect:
-            await redirect.start()
-            redirect.watch(lambda: lost.append("lost"))
             many = Capture(frozenset(f"10.97.{number // 250}.{number % 250}" for number in range(2000)))
             for capture in (USUAL, Capture(), many, USUAL, Capture(frozenset({VIP}), {DNS: 20053})):
                 await redirect.apply(capture)
-            await asyncio.to_thread(host.nft, "add table inet another; add set inet another s { type mark; }; add element inet another s { 1 }")
-            await asyncio.to_thread(host.nft, "delete table inet another")
+            await asyncio.to_thread(host.nft, "add table inet other\nadd set inet other s { type mark; }\nadd element inet other s { 1 }\n")
+            await asyncio.to_thread(host.nft, "delete table inet other")
+            await asyncio.to_thread(host.ip, "rule add pref 5 from 10.9.9.9 lookup 7", "rule del pref 5")
             await asyncio.to_thread(host.ip, "route add 10.9.0.0/24 dev lo", "route del 10.9.0.0/24 dev lo")
-            assert not lost
+            assert not lost.is_set()
             await asyncio.to_thread(host.nft, "delete table inet uproxy")
-            while not lost:
-                await asyncio.sleep(0)
+            await asyncio.wait_for(lost.wait(), NOTICED_WITHIN_SECONDS)
 
-    host.call(asyncio.run, asyncio.wait_for(body(), 20))
+    host.call(asyncio.run, body())
 
 
 def test_foreign_rules_tables_and_routes_stay_as_they_are(host: Namespace) -> None:

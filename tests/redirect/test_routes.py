@@ -11,12 +11,12 @@ import pytest
 
 from tests.redirect.captures import USUAL, VIP, VIP6, Facts, applied, routed, rule_lines, table
 from uproxy.redirect.base import Capture, Redirect
-from uproxy.redirect.none import NoRedirect
 from uproxy.redirect.nftables import Nftables
+from uproxy.redirect.none import NoRedirect
 from uproxy.redirect.routes import Routes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from tests.lab.namespaces import Namespace
 
@@ -36,6 +36,17 @@ def assert_installed(host: Namespace, *vips: str) -> None:
     assert not table(host)
 
 
+def assert_answers(vip: str, level: int, transparent: int) -> None:
+    """Serve and connect on the VIP itself, as listeners of this back end do."""
+    with socket.socket(socket.AF_INET6 if ":" in vip else socket.AF_INET) as listener:
+        listener.setsockopt(level, transparent, 1)
+        listener.bind((vip, 80))
+        listener.listen()
+        with socket.create_connection((vip, 80), timeout=3) as client, listener.accept()[0] as server:
+            server.sendall(b"hello")
+            assert client.recv(5) == b"hello"
+
+
 @pytest.mark.netns
 def test_a_vip_becomes_a_local_address_and_stops_being_one(host: Namespace) -> None:
     async def body() -> None:
@@ -43,8 +54,8 @@ def test_a_vip_becomes_a_local_address_and_stops_being_one(host: Namespace) -> N
             assert await redirect.start() == {}
             await redirect.apply(USUAL)
             assert_installed(host, VIP, VIP6)
-            socket.create_server((VIP, 80)).close()
-            socket.create_server((VIP6, 80), family=socket.AF_INET6).close()
+            assert_answers(VIP, socket.IPPROTO_IP, 19)
+            assert_answers(VIP6, socket.IPPROTO_IPV6, 75)
             await redirect.apply(Capture(frozenset({VIP6})))
             assert_installed(host, VIP6)
             assert await redirect.verify()
@@ -65,7 +76,9 @@ def test_routes_of_an_earlier_run_are_taken_over_or_removed(host: Namespace) -> 
 
 
 @pytest.mark.netns
-@pytest.mark.parametrize("command", [f"ip route del local {VIP} table local", "ip -6 route flush table local proto 97", "ip link set lo down"])
+@pytest.mark.parametrize(
+    "command", [f"ip route del local {VIP} table local", "ip -6 route flush table local proto 97", "ip link set lo down"]
+)
 def test_a_removed_route_is_noticed_within_a_second_and_repaired(host: Namespace, command: str) -> None:
     async def body() -> None:
         lost = asyncio.Event()
@@ -87,7 +100,7 @@ def test_a_removed_route_is_noticed_within_a_second_and_repaired(host: Namespace
 
 @pytest.mark.netns
 def test_an_address_of_the_node_that_is_also_a_vip_stays_the_nodes_own(host: Namespace) -> None:
-    host.ip("link add d type dummy", f"addr add {VIP}/32 dev d", "link set d up")
+    host.ip("link add up-a type bridge", f"addr add {VIP}/32 dev up-a", "link set up-a up")
     before = host.run("ip", "route", "show", "table", "local")
 
     async def body() -> None:

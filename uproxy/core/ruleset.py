@@ -52,7 +52,7 @@ class Capture(Struct, frozen=True):
 
 
 class Listed(Struct, frozen=True):
-    """What the kernel holds. version: that of the rules; statics: every chain and rule as listed, and each set's and map's name and handle."""
+    """What the kernel holds. version: the rules'; statics: every chain and rule as listed, every set's and map's name and handle."""
 
     version: str
     statics: tuple[str, ...]
@@ -122,6 +122,8 @@ def _chains(marks: Marks, families: list[Family]) -> dict[str, list[str]]:
     ]
     chains["answering"] = [
         "type filter hook output priority -190; policy accept;",
+        # Only what listeners send: a refusal by the chains above already bears the port that was asked for.
+        f"meta mark & {sent} == 0 accept",
         *(
             f"{layer} saddr @vips{family} {protocol} sport set {layer} saddr . meta l4proto . th sport map @origins{family}"
             for family, layer in layers.items()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from uproxy.config import Config
     from uproxy.core.balance import Balancer, Ejector
-    from uproxy.core.model import RouteKey
+    from uproxy.core.model import RouteKey, ServicePortName
     from uproxy.dataplane.counters import Counters, TrafficRegister
     from uproxy.dataplane.descriptors import Descriptors
     from uproxy.dataplane.flows import Flows
@@ -66,6 +66,8 @@ class Context(Struct, frozen=True):
 class Listener(Protocol):
     """What the data plane asks of a listener, TCP or UDP. It listens from its construction on (ListenError) until close()."""
 
+    binding: Binding
+    service_port: ServicePortName
     balancer: Balancer
     keep_client_address: bool
 

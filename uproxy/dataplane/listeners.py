@@ -42,11 +42,28 @@ class Dataplane:
             self._open[binding.key] = UdpListener(binding, service_port, balancer, keep_client_address, self._context)
 
     def update(self, key: RouteKey, balancer: Balancer, *, keep_client_address: bool) -> None:
-        """Take note that the endpoints of an open listener changed. UDP flows to endpoints that left end now."""
+        """Take note that what is behind an open listener changed, perhaps whose it is. UDP flows to endpoints that left end now."""
         listener = self._open[key]
+        if listener.service_port != balancer.service_port:
+            self._pass_on(listener, balancer, keep_client_address=keep_client_address)
+            return
         listener.balancer = balancer
         listener.keep_client_address = keep_client_address
         listener.endpoints_changed()
+
+    def _pass_on(self, former: Listener, balancer: Balancer, *, keep_client_address: bool) -> None:
+        """Let another ServicePort have the address. TCP: nothing that waits to be accepted is lost."""
+        if not isinstance(former, TcpListener):
+            self.close(former.binding.key)
+            self.open(former.binding, balancer.service_port, balancer, keep_client_address=keep_client_address)
+            return
+        key = former.binding.key
+        if former.connections:
+            self._draining.setdefault(key, set()).add(former)
+        self._open[key] = TcpListener(
+            former.binding, balancer.service_port, balancer, keep_client_address=keep_client_address,
+            tcp=self._tcp, drained=self._drained, former=former,
+        )  # fmt: skip
 
     def close(self, key: RouteKey) -> int:
         """Close the listener; give the number of TCP connections that go on by themselves. UDP flows end."""

@@ -49,11 +49,14 @@ REMEDIES: Final = {
 
 
 class TcpListener:
-    """Accepts connections on one binding from its construction (ListenError) until close()."""
+    """Accepts connections on one binding from its construction (ListenError) until close().
+
+    former: a listener of the same binding whose socket this one takes over, with the connections that wait in it.
+    """
 
     def __init__(
         self, binding: Binding, service_port: ServicePortName, balancer: Balancer, *, keep_client_address: bool,
-        tcp: TcpContext, drained: Callable[[TcpListener], None],
+        tcp: TcpContext, drained: Callable[[TcpListener], None], former: TcpListener | None = None,
     ) -> None:  # fmt: skip
         self.binding = binding
         self.service_port = service_port
@@ -64,11 +67,15 @@ class TcpListener:
         self._drained = drained
         self._batch = tcp.settings.accept_batch
         self._family = socket.AF_INET6 if ":" in binding.key.vip else socket.AF_INET
-        self._sock: _socket.socket | None = listening_socket(binding, tcp)
+        self._sock: _socket.socket | None = former.hand_over_socket() if former else listening_socket(binding, tcp)
         # What socket.accept() calls as well: a bare descriptor, without a socket.socket around it.
         self._accept: Callable[[], tuple[int, tuple[str, int]]] = getattr(self._sock, "_accept")  # noqa: B009 - typeshed does not list it
         self.traffic = tcp.traffic.acquire(service_port)
-        tcp.reactor.add(self._sock.fileno(), READ, self.on_event)
+        if former:
+            tcp.reactor.replace(self._sock.fileno(), self.on_event)
+            tcp.reactor.modify(self._sock.fileno(), READ)
+        else:
+            tcp.reactor.add(self._sock.fileno(), READ, self.on_event)
 
     def on_event(self, mask: int) -> None:  # noqa: ARG002 - the reactor's signature; a listener only ever becomes readable
         """Accept what waits, at most a batch: the rest is reported again, for this registration is level-triggered."""
@@ -106,14 +113,26 @@ class TcpListener:
 
     def close(self) -> int:
         """Stop listening at once; give the number of connections that go on."""
-        sock, self._sock = self._sock, None
+        sock = self._sock
         if sock is not None:
-            self.tcp.gate.forget(self)
+            self._stop_accepting()
             self.tcp.reactor.close_now(sock)
             self.tcp.descriptors.give(1)
-            if not self.connections:
-                self._end()
         return len(self.connections)
+
+    def hand_over_socket(self) -> _socket.socket:
+        """Give the listening socket to a successor; connections that were accepted stay with this listener."""
+        sock = self._sock
+        if sock is None:
+            raise ListenError(f"{self.binding.key}: the listener is closed")
+        self._stop_accepting()
+        return sock
+
+    def _stop_accepting(self) -> None:
+        self._sock = None
+        self.tcp.gate.forget(self)
+        if not self.connections:
+            self._end()
 
     def abort_all(self) -> None:
         """Reset every connection."""

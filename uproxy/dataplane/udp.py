@@ -43,14 +43,15 @@ class UdpListener:
     def __init__(
         self, binding: Binding, service_port: ServicePortName, balancer: Balancer, keep_client_address: bool, context: Context,  # noqa: FBT001 - a value of the route, passed on
     ) -> None:  # fmt: skip
+        self.binding = binding
         self.balancer = balancer
         self.keep_client_address = keep_client_address
         self.reactor = context.reactor
         self.buffer = context.reactor.buffer
         self.touch_unanswered: Callable[[Flow], None] = context.flows.touch_unanswered
         self._context = context
-        self._service_port = service_port
-        self._batch = context.config.udp.batch
+        self.service_port = service_port
+        self.batch = context.config.udp.batch
         self._flows: dict[Client, Flow] = {}
         self._living = 0
         self._kernel_drops = 0
@@ -84,7 +85,7 @@ class UdpListener:
         self.reactor.close(self._sock)
         os.close(self._sock.detach())
         if not self._living:
-            self._context.traffic.release(self._service_port)
+            self._context.traffic.release(self.service_port)
         leaving = tuple(self._flows.values())
         self._flows.clear()
         self._context.flows.end_all(leaving, "listener_closed")
@@ -101,7 +102,7 @@ class UdpListener:
         receive, buffer, flows, now = self._receive, self.buffer, self._flows, self.reactor.now
         datagrams = octets = 0
         try:
-            for _ in range(self._batch):
+            for _ in range(self.batch):
                 size, client = receive(buffer)
                 datagrams += 1
                 octets += size
@@ -142,7 +143,7 @@ class UdpListener:
         except Exception as error:  # noqa: BLE001 - as said
             self._count_drops("bug", 1)
             report = self._context.log.error
-            report("udp_flow_failed", exc_info=error, service_port=str(self._service_port))
+            report("udp_flow_failed", exc_info=error, service_port=str(self.service_port))
 
     def _open(self, client: Client, avoid: tuple[Endpoint, ...]) -> Flow | None:
         """Connect to the next endpoint that can be reached; None when there is no endpoint.
@@ -223,7 +224,7 @@ class UdpListener:
         self.traffic.flows_active -= 1
         self._living -= 1
         if self._closed and not self._living:
-            self._context.traffic.release(self._service_port)
+            self._context.traffic.release(self.service_port)
         return True
 
     def release_port(self, flow: Flow, port: int) -> None:

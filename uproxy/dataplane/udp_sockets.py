@@ -97,7 +97,8 @@ def connect(client: str, endpoint: Endpoint, context: Context, *, keep: bool) ->
 
     Raises OSError as socket(2), bind(2) and connect(2) do. Who receives the Upstream closes its socket and releases its port.
     """
-    if keep and context.client_addresses.keeps(client, endpoint):
+    same_family = (":" in client) == (":" in endpoint.address)
+    if keep and same_family and context.client_addresses.keeps(client, endpoint):
         upstream = _connect_as_client(client, endpoint, context)
         if upstream is not None:
             context.counters.kept_addresses += 1

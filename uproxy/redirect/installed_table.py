@@ -80,30 +80,37 @@ class InstalledTable:
 
     def _change(self, old: Capture, new: Capture) -> bool:
         """Send what differs; False when the kernel does not have what old says."""
-        fewer, more = ruleset.differing(old, new)
-        self._routes.add(more.vips)
-        script = ruleset.changes(self._elements(fewer), self._elements(more))
+        self._routes.add(new.vips - old.vips)
         try:
-            self._commit(script, self._generation)
+            self._commit(self._difference(old, new), self._generation)
         except NotInKernel:
             return False
-        self._routes.remove(fewer.vips)
+        self._routes.remove(old.vips - new.vips)
         return True
+
+    def _difference(self, old: Capture, new: Capture) -> str:
+        fewer, more = ruleset.differing(old, new)
+        return ruleset.changes(self._elements(fewer), self._elements(more))
 
     def _repair(self, capture: Capture) -> None:
         """Read what is there and send what is missing; a table that is not ours as it should be is replaced at once."""
         surplus = self._routes.repair(capture.vips)
-        self._generation = None
         before = nfnetlink.generation(self._tables)
+        if self._applied is not None and before == self._generation:
+            script = self._difference(self._applied, capture)
+        else:
+            script = self._missing(capture)
+        self._commit(script, before)
+        self._routes.discard(surplus)
+
+    def _missing(self, capture: Capture) -> str:
+        """Read the table and give what leads from there to capture."""
         listed = self._listed()
         content = self._elements(capture)
         if listed is not None and self._is_intact(listed):
-            script = ruleset.changes(listed.elements, content)
-        else:
-            script = ruleset.replacement(self._rules, content)
-            self._statics = None
-        self._commit(script, before)
-        self._routes.discard(surplus)
+            return ruleset.changes(listed.elements, content)
+        self._statics = None
+        return ruleset.replacement(self._rules, content)
 
     def _commit(self, script: str, known: int | None) -> None:
         """Carry out a script; known: the generation that it starts from, if nobody else came in between."""

@@ -37,6 +37,10 @@ _TYPE: Final = 4
 _SENDER: Final = 12
 _ROUTE_PROTOCOL: Final = 21
 _LINK_NUMBER: Final = 20
+_RULE_TABLE: Final = 20
+_RULE_ACTION: Final = 23
+_TABLE_IN_ATTRIBUTE: Final = b"\xfc"
+_GOTO: Final = b"\x02"
 _TABLE_NAME: Final = 24
 
 _LOAD: Final = {1: 0x30, 2: 0x28, 4: 0x20}
@@ -149,11 +153,16 @@ def table_removals(table: str, changed: Callable[[], None]) -> Watch:
 
 
 def route_removals(protocol: int, changed: Callable[[], None]) -> Watch:
-    """Listen for the removal of routes of a protocol or of rules, and for changes of the loopback device, which drop routes silently."""
+    """Listen for the removal of routes of a protocol, of rules like ours, and for changes of the loopback device, which drop routes silently.
+
+    Rules like ours lead to a table numbered above 255 or go to another rule: a network plugin's one rule per pod does neither.
+    """
     routes = (_types(rtnetlink.DELROUTE), Field(_ROUTE_PROTOCOL, (bytes((protocol,)),)))
     loopback = (_types(rtnetlink.NEWLINK, rtnetlink.DELLINK), Field(_LINK_NUMBER, (struct.pack("=I", rtnetlink.LOOPBACK),)))
+    to_table = (_types(rtnetlink.DELRULE), Field(_RULE_TABLE, (_TABLE_IN_ATTRIBUTE,)))
+    to_rule = (_types(rtnetlink.DELRULE), Field(_RULE_ACTION, (_GOTO,)))
     groups = (_LINK_GROUP, *_ROUTE_GROUPS, *_RULE_GROUPS)
-    return Watch(NETLINK_ROUTE, groups, (routes, (_types(rtnetlink.DELRULE),), loopback), changed)
+    return Watch(NETLINK_ROUTE, groups, (routes, to_table, to_rule, loopback), changed)
 
 
 def placement_changes(own_protocol: int, changed: Callable[[], None]) -> Watch:

@@ -6,7 +6,6 @@ read. Pure: no I/O, clock or logging. Invariant: after settle(), what the sink w
 
 from __future__ import annotations
 
-from bisect import insort
 from typing import TYPE_CHECKING
 
 from uproxy.core.model import Refusal
@@ -28,7 +27,7 @@ class Claims:
 
     def __init__(self) -> None:
         self._files: dict[str, Mapping[Claim, Declared]] = {}
-        self._holders: dict[Claim, list[str]] = {}
+        self._holders: dict[Claim, tuple[str, ...]] = {}
         self._contested: set[Claim] = set()
         self._before: dict[Claim, KubernetesObject | None] = {}
 
@@ -65,18 +64,21 @@ class Claims:
         return self._files[holders[0]][claim].obj if holders else None
 
     def _leave(self, claim: Claim, name: str) -> None:
-        holders = self._holders[claim]
-        holders.remove(name)
-        if len(holders) < 2:  # noqa: PLR2004 - a contest takes two
-            self._contested.discard(claim)
-        if not holders:
-            del self._holders[claim]
+        self._hold(claim, tuple(holder for holder in self._holders[claim] if holder != name))
 
     def _join(self, claim: Claim, name: str) -> None:
-        holders = self._holders.setdefault(claim, [])
-        insort(holders, name)
+        holders = self._holders.get(claim)
+        self._hold(claim, tuple(sorted((*holders, name))) if holders else (name,))
+
+    def _hold(self, claim: Claim, holders: tuple[str, ...]) -> None:
+        if holders:
+            self._holders[claim] = holders
+        else:
+            del self._holders[claim]
         if len(holders) > 1:
             self._contested.add(claim)
+        else:
+            self._contested.discard(claim)
 
     def settle(self) -> Generator[None, None, list[Event]]:
         """Give what changed since the last time, one event per object."""

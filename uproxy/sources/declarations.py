@@ -29,14 +29,14 @@ class Claim(NamedTuple):
         return subject_of(self.kind, self.key)
 
 
-class Declared(NamedTuple):
+class Declared(Struct, frozen=True, gc=False):
     """An object in force and the document that says so; None: it is declared, but it is not to be served (headless ...)."""
 
     obj: KubernetesObject | None
     document: int
 
 
-class Refused(NamedTuple):
+class Refused(Struct, frozen=True, gc=False):
     """Something in a file that is not served. document and line are 0 where they cannot be told."""
 
     refusal: Refusal
