@@ -1,18 +1,14 @@
-"""What all tests share: who may run the ones with network namespaces, no skips in CI, nothing left behind.
+"""What all tests share: who may run the ones with network namespaces, and no skips in CI.
 
-A test marked `netns` gets skipped, with the reason, where it cannot run. With CI set in the environment a skip
-is a failure: there everything runs. Namespaces whose names begin with `netns_prefix` are removed at the end,
-together with the processes in them.
+A test marked `netns` is skipped, with the reason, where it cannot run. With CI set in the environment a skip is
+a failure that shows the reason: there everything runs. Removing namespaces is their owner's business (tests/lab).
 """
 
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
-import signal
 import subprocess
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -20,15 +16,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-# Six characters: with an interface's 15 there is room for a name that says something.
-NETNS_PREFIX: Final = f"u{secrets.token_hex(2)}-"
 NETNS_TOOLS: Final = ("ip", "nft")
-
-
-@pytest.fixture(scope="session")
-def netns_prefix() -> str:
-    """Give what this session's network namespaces (and interfaces in the host's one) are to be named with."""
-    return NETNS_PREFIX
 
 
 def no_netns_because() -> str:
@@ -72,24 +60,3 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     report = yield
     forbid_skip(report)
     return report
-
-
-def pytest_sessionfinish() -> None:
-    """Remove the namespaces that tests of this session left, and what still runs in them."""
-    if os.geteuid() != 0 or shutil.which("ip") is None:
-        return
-    for line in _ip("netns", "list").splitlines():
-        name = line.split(maxsplit=1)[0]
-        if name.startswith(NETNS_PREFIX):
-            _end_processes(name)
-            _ip("netns", "delete", name)
-
-
-def _end_processes(namespace: str) -> None:
-    for pid in _ip("netns", "pids", namespace).split():
-        with suppress(ProcessLookupError):
-            os.kill(int(pid), signal.SIGKILL)
-
-
-def _ip(*arguments: str) -> str:
-    return subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False).stdout

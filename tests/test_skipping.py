@@ -22,7 +22,8 @@ EXPECTED_FAILURE: Final = "import pytest\n@pytest.mark.xfail(reason='known')\nde
 def outcome(folder: Path, text: str, environ: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     """Run a test file under this project's hooks."""
     (folder / "test_it.py").write_text(text, encoding="utf-8")
-    argv = [sys.executable, "-m", "pytest", "-ra", "-p", "tests.conftest", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", folder, folder]
+    options = ["-ra", "-p", "tests.conftest", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", str(folder)]
+    argv = [sys.executable, "-m", "pytest", *options, str(folder)]
     without_ci = {name: value for name, value in os.environ.items() if name != "CI"}
     return subprocess.run(argv, cwd=ROOT, env={**without_ci, **environ}, capture_output=True, text=True, check=False)
 

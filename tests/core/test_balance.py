@@ -132,6 +132,14 @@ class TestEjection:
         assert not found.failed(A, 5)
         assert not found.is_ejected(A, 10)
 
+    def test_failures_after_a_failed_trial_do_not_make_the_ejection_longer(self) -> None:
+        found = ejector()
+        eject(found, A, 0)
+        found.picked(A, 10)
+        assert found.failed(A, 10)
+        assert not found.failed(A, 20)
+        assert not found.is_ejected(A, 30)
+
     def test_after_the_time_one_connection_tries_and_the_others_wait_for_its_result(self) -> None:
         found = ejector()
         made = balancer(A, B, ejecting=found)
@@ -225,7 +233,11 @@ class TestAffinity:
         first = made.pick("10.1.0.1", 0)
         assert made.pick("10.1.0.1", 59.9) == first
         assert made.pick("10.1.0.1", 119.8) == first
-        assert made.pick("10.1.0.1", 179.8) != first
+        assert made.pick("10.1.0.1", 119.8 + 60) != first
+
+    def test_exactly_at_the_end_of_the_time_a_client_is_free(self) -> None:
+        made = balancer(A, B, affinity_seconds=60)
+        assert made.pick("10.1.0.1", 0) != made.pick("10.1.0.1", 60)
 
     def test_a_new_time_counts_for_clients_that_are_known(self) -> None:
         made = balancer(A, B, affinity_seconds=60)

@@ -11,10 +11,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from uproxy.core.balance import AffinityTable, Balancer, Ejector
 from uproxy.core.model import Endpoint, Protocol, ServicePortName
 
-POOL = [Endpoint(f"10.0.0.{number}", 80) for number in range(1, 6)]
-CLIENTS = [f"10.1.0.{number}" for number in range(1, 5)]
+POOL = [Endpoint(f"10.0.0.{number}", 80) for number in range(1, 4)]
+CLIENTS = [f"10.1.0.{number}" for number in range(1, 4)]
 PORTS = [ServicePortName("default", name, "", Protocol.TCP) for name in ("a", "b")]
-FAILURES, BASE, LIMIT, CAP = 2, 10.0, 40.0, 3
+FAILURES, BASE, LIMIT, CAP = 2, 10.0, 40.0, 4
 
 endpoint_lists = st.lists(st.sampled_from(POOL), max_size=5)
 avoided = st.sets(st.sampled_from(POOL), max_size=2)

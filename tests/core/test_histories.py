@@ -42,14 +42,14 @@ VIPS = ["10.9.0.1", "10.9.0.2", "fd00:9::2"]
 ENDPOINTS = {Family.IPV4: [*VIPS[:2], "10.0.0.1", "10.0.0.2"], Family.IPV6: [VIPS[2], "fd00::1"]}
 NUMBERS = [80, 81]
 
-ports = st.builds(
-    ServicePort, st.sampled_from(["", "x"]), st.sampled_from(Protocol), st.sampled_from(NUMBERS), st.sampled_from([0, 80, 81])
-)
+names = st.sampled_from(["", "", "x"])
+protocols = st.sampled_from([Protocol.TCP, Protocol.TCP, Protocol.UDP])  # few combinations, so that Services and slices often fit together
+ports = st.builds(ServicePort, names, protocols, st.sampled_from(NUMBERS), st.sampled_from([0, 80, 81]))
 services = st.builds(
     Service,
     st.sampled_from(SERVICES),
     st.lists(st.sampled_from(VIPS), min_size=1, max_size=2, unique_by=family_of).map(tuple),
-    st.lists(ports, max_size=2, unique_by=lambda port: (port.name, port.protocol)).map(tuple),
+    st.lists(ports, min_size=1, max_size=2, unique_by=lambda port: (port.name, port.protocol)).map(tuple),
     st.lists(st.sampled_from(VIPS), max_size=1).map(tuple),
     st.sampled_from([None, 60]),
 )
@@ -58,20 +58,22 @@ services = st.builds(
 def slices_of(family: Family) -> st.SearchStrategy[EndpointSlice]:
     node_names = st.sampled_from([None, "n1"])
     endpoints = st.builds(SliceEndpoint, st.sampled_from(ENDPOINTS[family]), st.booleans(), st.booleans(), st.booleans(), node_names)
-    slice_ports = st.builds(SlicePort, st.sampled_from(["", "x"]), st.sampled_from(Protocol), st.sampled_from(NUMBERS))
+    slice_ports = st.builds(SlicePort, names, protocols, st.sampled_from(NUMBERS))
     return st.builds(
         EndpointSlice,
         st.sampled_from(SLICES),
         st.sampled_from(SERVICES),
         st.just(family),
-        st.lists(endpoints, max_size=3).map(tuple),
-        st.lists(slice_ports, max_size=2).map(tuple),
+        st.lists(endpoints, min_size=1, max_size=3).map(tuple),
+        st.lists(slice_ports, min_size=1, max_size=2).map(tuple),
     )
 
 
 slices = st.sampled_from(Family).flatmap(slices_of)
 events: st.SearchStrategy[Event] = (
-    st.builds(Put, services | slices)
+    st.builds(Put, services)
+    | st.builds(Put, slices)
+    | st.builds(Put, slices)
     | st.builds(Delete, st.just(Kind.SERVICE), st.sampled_from(SERVICES))
     | st.builds(Delete, st.just(Kind.ENDPOINT_SLICE), st.sampled_from(SLICES))
     | st.builds(Listed, st.sampled_from(Kind))
@@ -229,6 +231,8 @@ class History(RuleBasedStateMachine):
         self.settle()
         assert not self.effective
         assert not any(self.refusals.values())
+        assert not any(vars(self.desired)["_claimed"].values())
+        assert not any(index for name, index in vars(self.desired).items() if name != "_claimed"), "something is remembered for ever"
 
 
 TestHistory = History.TestCase

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 
-def choose(
+def choose(  # noqa: PLR0917 - as allocate
     port: int,
     inherited: int | None = None,
     taken: Collection[int] = (),
@@ -83,7 +83,7 @@ def test_the_port_of_an_earlier_run_is_given_up_when_it_cannot_be_used(inherited
     st.integers(300, 315),
     st.integers(315, 330),
 )
-def test_a_port_is_found_if_and_only_if_one_is_free(
+def test_a_port_is_found_if_and_only_if_one_is_free(  # noqa: PLR0917 - hypothesis passes what it draws by position
     port: int, inherited: int | None, taken: set[int], service_ports: set[int], first: int, last: int
 ) -> None:
     free = set(range(first, last + 1)) - taken - service_ports

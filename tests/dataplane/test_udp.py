@@ -18,8 +18,10 @@ from tests.dataplane.datagrams import (
     balancer_of,
     client,
     drops,
+    held_up,
     needs_ipv6,
     serve,
+    silence,
     tagged,
 )
 from tests.dataplane.running import open_descriptors
@@ -65,11 +67,34 @@ def test_an_empty_datagram_ends_nothing(plane: RunningPlane) -> None:
 
 
 def test_a_burst_larger_than_a_batch_arrives_in_order(plane: RunningPlane) -> None:
+    """Three batches: the 256 small datagrams that fit a socket's default buffer would be the limit if the loop did not run at all."""
     with UdpServer() as server, client(serve(plane, balancer_of(plane, server.endpoint))) as sock:
-        sent = [str(number).encode() for number in range(5 * plane.config.udp.batch)]
+        sent = [str(number).encode() for number in range(3 * plane.config.udp.batch)]
         for data in sent:
             sock.send(data)
         assert [sock.recv(100) for _ in sent] == sent
+
+
+def test_a_flow_with_many_answers_waiting_gets_more_than_one_of_them_per_turn(plane: RunningPlane) -> None:
+    """150 answers wait when the loop goes on; one per epoll_wait, four of which make a turn, would take 37 turns."""
+    with UdpServer(silence) as server, client(serve(plane, balancer_of(plane, server.endpoint))) as sock:
+        sock.send(b"ask")
+        plane.until(lambda: server.sources != [])
+        turns = 0
+
+        def count_turns() -> None:
+            nonlocal turns
+            if plane.plane.totals().datagrams_sent < 150:
+                turns += 1
+                plane.loop.call_soon(count_turns)
+
+        with held_up(plane):
+            for _ in range(150):
+                server.sock.sendto(b"answer", server.sources[0])
+            plane.loop.call_soon_threadsafe(count_turns)
+        assert [sock.recv(100) for _ in range(150)] == [b"answer"] * 150
+        plane.until(lambda: plane.plane.totals().datagrams_sent == 150)
+        assert turns < 20
 
 
 def test_an_endpoint_may_answer_several_times(plane: RunningPlane) -> None:
@@ -146,7 +171,7 @@ def test_the_socket_of_a_listener_never_sets_dont_fragment(plane: RunningPlane) 
     """Reads the option back: an ICMP error about a rewritten port could not be matched to the socket (ip(7), IP_MTU_DISCOVER)."""
     key = serve(plane, balancer_of(plane))
     listener = plane.plane._open[key]
-    assert plane.call(lambda: listener._sock.getsockopt(socket.IPPROTO_IP, 10)) == 0  # type: ignore[attr-defined,union-attr] # its class is not the Protocol's
+    assert plane.call(lambda: listener._sock.getsockopt(socket.IPPROTO_IP, 10)) == 0  # type: ignore[attr-defined] # its class is not the Protocol's
 
 
 @needs_ipv6

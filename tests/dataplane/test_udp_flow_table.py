@@ -18,7 +18,7 @@ class TimedFlow:
         self.used = used
         self.is_answered = False
 
-    def end(self, *, at_once: bool = False) -> None:
+    def end(self, *, at_once: bool = False) -> None:  # noqa: ARG002 - the Protocol's parameter
         """Nobody asks for it: the table alone never ends a flow."""
         raise AssertionError
 

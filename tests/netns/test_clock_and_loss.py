@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,11 @@ tcp:
   keepaliveIdle: 1s
   keepaliveInterval: 1s
   keepaliveProbes: 2
+"""
+SILENCE = """
+table inet silence {
+  chain out { type filter hook output priority 0; policy drop; }
+}
 """
 
 
@@ -63,13 +69,13 @@ def test_a_client_that_falls_silent_is_given_up_and_its_endpoint_told(stand: Sta
     stand.start("--config", str(configuration))
     with client.listen(stand.lab.pod2, stand.lab.pod2.address(4), 9090) as listener:
         served = stand.services.add("web", targets([stand.lab.pod2], 9090))
-        conversation = eventually(lambda: client.tcp(stand.lab[who], served.vip(4), 80))
+        conversation = eventually(partial(client.tcp, stand.lab[who], served.vip(4), 80, client.POLLING))
         accepted, _ = listener.accept()
         with conversation, accepted:
             conversation.sendall(b"hello")
             accepted.settimeout(15)
             assert accepted.recv(16) == b"hello"
-            stand.lab[who].namespace.nft("table inet gone { chain out { type filter hook output priority 0; policy drop; } }")
+            stand.lab[who].namespace.nft(SILENCE)
             with client.measured() as taken:
                 accepted.sendall(b"anybody there?")
                 assert client.is_ended(accepted)

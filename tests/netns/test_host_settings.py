@@ -108,8 +108,8 @@ def test_a_firewall_that_drops_us_is_named_with_the_rule_that_admits_us(stand: S
 
 def test_what_kube_proxy_left_behind_is_named_with_the_command_that_removes_it(stand: Stand) -> None:
     stand.lab.node.namespace.nft(LEFTOVERS)
-    stand.lab.node.namespace.ip("link add kube-ipvs0 type dummy")
+    stand.lab.node.namespace.ip("link add kube-ipvs0 type bridge")
     stand.start()
-    assert "nft delete table ip kube-proxy" in stand.uproxy.wait_for_log("kube-proxy")
+    assert "nft delete table ip kube-proxy" in stand.uproxy.wait_for_log("table ip kube-proxy")
     stand.uproxy.wait_for_log("KUBE-SERVICES")
     assert "ip link delete kube-ipvs0" in stand.uproxy.wait_for_log("kube-ipvs0")

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.netns
 
 REPAIR_SECONDS = 1.0
+REPAIRS = "uproxy_redirect_repairs_total"
+THEIRS = """
+table inet theirs {
+  chain in { type filter hook input priority 5; counter; }
+}
+"""
 
 REMOVALS = {
     "the rule set": "nft flush ruleset",
@@ -42,9 +48,9 @@ def web(shared: Stand) -> Served:
 
 @pytest.mark.parametrize("what", REMOVALS)
 def test_what_somebody_removes_is_put_back_within_a_second(shared: Stand, web: Served, what: str) -> None:
-    before, lines = kernel.rules(shared.lab.node), len(shared.uproxy.lines)
+    before, repairs = kernel.rules(shared.lab.node), shared.uproxy.metrics()[REPAIRS]
     shared.lab.node.namespace.run(*REMOVALS[what].split())
-    assert kernel.rules(shared.lab.node) != before or len(shared.uproxy.lines) > lines
+    eventually(lambda: shared.uproxy.metrics()[REPAIRS] > repairs, within=REPAIR_SECONDS)
     eventually(lambda: kernel.rules(shared.lab.node) == before, within=REPAIR_SECONDS)
     assert_served(shared, web, "pod2")
 
@@ -53,11 +59,11 @@ def test_what_somebody_removes_is_put_back_within_a_second(shared: Stand, web: S
 def test_new_connections_work_within_a_second_of_a_flush_under_traffic(shared: Stand, web: Served, family: int) -> None:
     with Traffic(shared.lab.outside, web.vip(family), web.port) as traffic:
         eventually(lambda: len(traffic.attempts) > 20)
-        flushed, lines = time.monotonic(), len(shared.uproxy.lines)
+        flushed, repairs = time.monotonic(), shared.uproxy.metrics()[REPAIRS]
         shared.lab.node.namespace.run("nft", "flush", "ruleset")
         client.poll(shared.lab.pod, web.vip(family), web.port, within=REPAIR_SECONDS)
         assert time.monotonic() - flushed < REPAIR_SECONDS
-        shared.uproxy.wait_for_log("capture_repaired", after=lines)
+        eventually(lambda: shared.uproxy.metrics()[REPAIRS] > repairs)
         already = len(traffic.attempts)
         eventually(lambda: len(traffic.attempts) > already + 20)
     assert not [error for error in traffic.errors() if isinstance(error, ConnectionRefusedError)]
@@ -76,7 +82,7 @@ def test_open_connections_survive_a_flush_and_its_repair(shared: Stand, who: str
 
 
 def test_foreign_tables_are_left_alone(shared: Stand, web: Served) -> None:
-    shared.lab.node.namespace.nft("table inet theirs { chain in { type filter hook input priority 5; counter; } }")
+    shared.lab.node.namespace.nft(THEIRS)
     shared.lab.node.namespace.run("nft", "delete", "table", "inet", "uproxy")
     client.poll(shared.lab.pod, web.vip(4), web.port, within=REPAIR_SECONDS)
     assert "table inet theirs" in kernel.rules(shared.lab.node).ruleset

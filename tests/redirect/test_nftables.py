@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.netns
 
 
-
 def random_capture(rng: random.Random) -> Capture:
     vips = [f"10.96.0.{number}" for number in range(1, 5)] + [f"fd10:96::{number}" for number in range(1, 4)]
     keys = [RouteKey(vip, protocol, port) for vip in vips for protocol in Protocol for port in (53, 80)]

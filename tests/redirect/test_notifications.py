@@ -39,11 +39,10 @@ def passes(program: list[tuple[int, int, int, int]], packet: bytes) -> bool:
             accumulator = int.from_bytes(packet[operand : operand + length], "big")
 
 
-FIELDS = st.integers(0, 6).flatmap(
-    lambda offset: st.one_of(
-        st.builds(Field, st.just(offset), st.lists(st.binary(min_size=1, max_size=1), min_size=1, max_size=4).map(tuple)),
-        st.builds(Field, st.just(offset), st.binary(min_size=2, max_size=2).map(lambda value: (value,)), st.just(value=False)),
-    )
+OFFSETS = st.integers(0, 6)
+FIELDS = st.one_of(
+    st.builds(Field, OFFSETS, st.lists(st.binary(min_size=1, max_size=1), min_size=1, max_size=4).map(tuple), st.just(value=True)),
+    st.builds(Field, OFFSETS, st.tuples(st.binary(min_size=2, max_size=2)), st.booleans()),
 )
 
 

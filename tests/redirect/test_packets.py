@@ -23,6 +23,7 @@ pytestmark = pytest.mark.netns
 
 IP_TRANSPARENT, IPV6_TRANSPARENT, IP_MTU_DISCOVER = 19, 75, 10
 SENT_MARK = 0x0800
+TCP_REPAIR = 19
 WEBS, NAMES = {4: WEB, 6: WEB6}, {4: DNS, 6: DNS6}
 CLIENTS = ("pod", "bridged", "neighbour", "outside", "node")
 
@@ -123,6 +124,27 @@ def test_a_port_of_a_vip_that_no_service_has_is_refused_even_if_a_process_of_the
         with client.measured() as taken:
             assert client.is_refused(lab[name], vip, 81)
         assert taken[0] < 0.5
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize("name", CLIENTS)
+def test_a_listeners_local_port_is_refused_like_any_port_that_no_service_has(lab: Lab, name: str, family: int) -> None:
+    key = WEBS[family]
+    with listener(lab, key, 20080), client.measured() as taken:
+        assert client.is_refused(lab[name], key.vip, 20080)
+    assert taken[0] < 0.5
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_connection_that_its_listener_knows_nothing_of_is_reset(lab: Lab, family: int) -> None:
+    key = WEBS[family]
+    with listener(lab, key, 20080) as listening, connected(lab.outside, listening, key) as connection:
+        # As after a crash: no FIN, no reset, the socket is just gone (TCP_REPAIR lets it go silently).
+        connection.server.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
+        connection.server.close()
+        connection.client.sendall(b"request")
+        with pytest.raises(ConnectionResetError):
+            connection.client.recv(1)
 
 
 @pytest.mark.parametrize("family", [4, 6])

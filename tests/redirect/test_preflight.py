@@ -200,7 +200,7 @@ def test_what_stops_us_is_one_line_with_all_reasons_and_the_rest_is_logged() -> 
 @pytest.mark.netns
 def test_rules_of_others_that_nft_cannot_list_do_not_stop_us(host: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "nft"
-    program.write_text("#!/bin/sh\ncase \"$*\" in *version*) echo 'nftables v1.0.6';; *) echo '{\"nftables\": [{\"chain\": {}}]}';; esac\n")
+    program.write_text('#!/bin/sh\ncase "$*" in *version*) echo \'nftables v1.0.6\';; *) echo \'{"nftables": [{"chain": {}}]}\';; esac\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     found = findings(host)

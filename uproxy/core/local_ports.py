@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _FOUR_DIGITS: Final = 10_000
 
 
-def allocate(
+def allocate(  # noqa: PLR0917 - all six are of one decision, and a range is two numbers everywhere else too
     key: RouteKey, inherited: int | None, taken: Container[int], service_ports: Container[int], first: int, last: int
 ) -> int | None:
     """Choose a port from first to last (both included) for the listener of key; None when all are used.

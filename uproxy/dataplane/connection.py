@@ -31,6 +31,7 @@ def name_of(error: OSError) -> str:
 # What a side of a connection that has ended refers to: it holds bytes for ever, so that nothing is read for it.
 _GONE: Side = Side.__new__(Side)
 _GONE.held = NOTHING
+_GONE.broken = ""
 
 
 class Connection:
@@ -98,13 +99,13 @@ class Connection:
     def errored(self, side: Side) -> None:
         """Take note that side's socket is dead; what arrived before is still read from it and passed on."""
         side.refuse_more("ECONNRESET")
-        if side.ended:
+        if side.ended or side.peer.broken:
             self.lost(side)
 
     def unreachable(self, side: Side, error: OSError) -> None:
         """Take note that nothing can be sent to side any more; what has come from it is still read and passed on."""
         side.refuse_more(name_of(error))
-        if side.ended:
+        if side.ended or side.peer.broken:
             self.lost(side)
         else:
             side.pump()

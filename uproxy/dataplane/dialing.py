@@ -131,7 +131,7 @@ class Dial:
     def _choose(self) -> Endpoint | None:
         """Give the endpoint to try next, another one each time; an unanswering one again only when there is no other."""
         tcp, balancer = self._tcp, self._listener.balancer
-        if self._timeouts >= len(tcp.attempts) or len(self._refused) > tcp.settings.refused_attempts:
+        if self._timeouts >= len(tcp.attempts) or len(self._refused) >= tcp.settings.refused_attempts:
             return None
         now = tcp.reactor.now
         chosen = balancer.pick(self._address, now, self._refused + self._slow)

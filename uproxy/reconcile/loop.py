@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from uproxy.core.plan import Desired
 from uproxy.core.policy import NodeView, routes_of
@@ -21,7 +21,7 @@ from uproxy.reconcile.serving import Serving
 from uproxy.reconcile.wake import Occasion, Wake
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from uproxy.admin.health import Health
     from uproxy.config import Config
@@ -33,8 +33,17 @@ if TYPE_CHECKING:
     from uproxy.redirect.base import Redirect
     from uproxy.sync_stats import SyncStats
 
-REFUSALS_LOGGED = 20
-"""Refusals logged by one sync: more would be a flood, and the metric counts them all."""
+REFUSALS_LOGGED: Final = 20
+"""Refusals logged by one batch: more would be a flood, and the metric counts them all."""
+BATCH: Final = 250
+"""Objects worked on between two looks at the clock: 5 ms at the most."""
+
+
+Item = TypeVar("Item")
+
+
+def _batches(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    return (items[start : start + BATCH] for start in range(0, len(items), BATCH))
 
 
 class Reconciler:
@@ -110,25 +119,25 @@ class Reconciler:
 
     async def _round(self, occasion: Occasion) -> None:
         started = time.monotonic()
-        self._take_events()
+        pace = Pace(self._config.sync.slice)
+        await self._take_events(pace)
         if not self._state.complete:
             return
         self._look_at_node(occasion)
-        pace = Pace(self._config.sync.slice)
-        await self._decide(pace)
-        settled = self._desired.settle()
-        self._report(settled.refusals)
-        plan = self._serving.plan(settled.changed, self._view.local_addresses, retry=occasion is not Occasion.CHANGE)
+        changed = await self._decide(pace)
+        plan = self._serving.plan(changed, self._view.local_addresses, retry=occasion is not Occasion.CHANGE)
         await self._act(plan, pace, check=occasion is Occasion.RESYNC)
         self._finished(plan, started)
 
-    def _take_events(self) -> None:
+    async def _take_events(self, pace: Pace) -> None:
         events, self._inbox = self._inbox, []
         self._stats.taken()
-        self._state, change = fold(self._state, events)
-        self._dirty |= change.services
-        if self._config.node_name in change.nodes:
-            self._planned = False
+        for batch in _batches(events):
+            self._state, change = fold(self._state, batch)
+            self._dirty |= change.services
+            if self._config.node_name in change.nodes:
+                self._planned = False
+            await pace.turn()
 
     def _look_at_node(self, occasion: Occasion) -> None:
         """Read what the node is like, at first, when its object changed and at each resync: if it differs, every Service may."""
@@ -140,16 +149,25 @@ class Reconciler:
             self._dirty.update(self._state.services)
         self._planned = True
 
-    async def _decide(self, pace: Pace) -> None:
-        """Derive the routes of every Service that may have other ones now."""
-        dirty, self._dirty = self._dirty, set()
-        for key in sorted(dirty):
-            service = self._state.services.get(key)
-            if service is None:
-                self._desired.drop(key)
-            else:
-                self._desired.put(key, routes_of(service, tuple(self._state.slices.get(key, {}).values()), self._view))
+    async def _decide(self, pace: Pace) -> dict[RouteKey, Route | None]:
+        """Derive the routes of every Service that may have other ones now; give those that differ.
+
+        In the order of their keys, because of two new Services that claim one address the smaller one gets it.
+        """
+        dirty, self._dirty = sorted(self._dirty), set()
+        changed: dict[RouteKey, Route | None] = {}
+        for batch in _batches(dirty):
+            for key in batch:
+                service = self._state.services.get(key)
+                if service is None:
+                    self._desired.drop(key)
+                else:
+                    self._desired.put(key, routes_of(service, tuple(self._state.slices.get(key, {}).values()), self._view))
+            settled = self._desired.settle()
+            changed.update(settled.changed)
+            self._report(settled.refusals)
             await pace.turn()
+        return changed
 
     async def _act(self, plan: Plan, pace: Pace, *, check: bool) -> None:
         """Carry out a plan: endpoints first, for they need no kernel; then open, capture, close."""
@@ -206,8 +224,10 @@ class Reconciler:
             self._log.warning("refused", subject=refusal.subject, field=refusal.field, reason=refusal.reason)
         if len(fresh) > REFUSALS_LOGGED:
             self._log.warning("refused_more", number=len(fresh) - REFUSALS_LOGGED)
-        self._refusals = {key: now for key, now in {**self._refusals, **refusals}.items() if now}
-        self._stats.refusals = sum(map(len, self._refusals.values()))
+        for service, now in refusals.items():
+            self._stats.refusals += len(now) - len(self._refusals.pop(service, ()))
+            if now:
+                self._refusals[service] = now
 
     def _lost(self) -> None:
         """Take note that somebody else removed what is ours."""

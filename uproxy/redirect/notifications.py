@@ -153,7 +153,7 @@ def table_removals(table: str, changed: Callable[[], None]) -> Watch:
 
 
 def route_removals(protocol: int, changed: Callable[[], None]) -> Watch:
-    """Listen for the removal of routes of a protocol, of rules like ours, and for changes of the loopback device, which drop routes silently.
+    """Listen for the removal of routes of a protocol and of rules like ours, and for changes of the loopback device, which drop routes.
 
     Rules like ours lead to a table numbered above 255 or go to another rule: a network plugin's one rule per pod does neither.
     """

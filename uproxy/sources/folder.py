@@ -10,7 +10,7 @@ import asyncio
 import os
 import stat
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import watchfiles
 from msgspec import Struct
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 
 
-class Signature(NamedTuple):
+class Signature(Struct, frozen=True, gc=False):
     """What tells a file from its former self without reading it; ctime gives away changes that keep size and mtime."""
 
     device: int

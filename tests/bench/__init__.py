@@ -1,0 +1,1 @@
+"""Tests of the measurements: what they count is what happened."""
