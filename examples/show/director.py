@@ -44,7 +44,7 @@ def main(description: str, build: Callable[[], AbstractContextManager[Stage]]) -
     except CannotPlay as reason:
         print(f"demo: {reason}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         print("interrupted: everything that was started has ended", file=sys.stderr)
         return INTERRUPTED
 
@@ -53,6 +53,7 @@ async def _play(stage: Stage, work: Path, seconds: float, *, plain: bool) -> int
     console = Console()
     screen = Plain() if plain or not console.is_terminal else Lively(console, stage.title)
     start = time.monotonic()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _cancel, asyncio.current_task())
     async with Company(work) as company:
         story = Story(stage, company, Manifests(stage.manifests, work), screen, seconds)
         screen.story = story
@@ -64,6 +65,11 @@ async def _play(stage: Stage, work: Path, seconds: float, *, plain: bool) -> int
             with suppress(asyncio.CancelledError):
                 await drawing
     return _sum_up(story, time.monotonic() - start)
+
+
+def _cancel(task: asyncio.Task[int] | None) -> None:
+    if task:
+        task.cancel()
 
 
 def _sum_up(story: Story, seconds: float) -> int:

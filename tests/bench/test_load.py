@@ -63,10 +63,10 @@ def test_a_target_that_cannot_be_reached_is_one_line_and_exit_code_1() -> None:
 
 @pytest.mark.usefixtures("server")
 def test_the_echo_returns_a_large_message_unchanged_to_a_slow_reader() -> None:
-    message = bytes(range(256)) * 8192
+    message = bytes(range(256)) * 4096
     answer = bytearray()
     with socket.create_connection((HOST, ECHO), timeout=10) as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
         sock.settimeout(0)
         unsent = memoryview(message)
         while len(answer) < len(message):
@@ -92,6 +92,6 @@ def _some(send: object, data: memoryview) -> int:
 
 def _received(sock: socket.socket) -> bytes:
     try:
-        return sock.recv(10_000)
+        return sock.recv(65_536)
     except BlockingIOError:
         return b""

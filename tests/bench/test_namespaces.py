@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from bench.namespaces import FOLDER, Namespaces, sweep
 
 pytestmark = pytest.mark.netns
+
+HERE = Path("/proc/thread-self/ns/net")
 
 
 def test_a_namespace_is_gone_with_all_that_ran_in_it() -> None:
@@ -24,12 +27,12 @@ def test_a_namespace_is_gone_with_all_that_ran_in_it() -> None:
 
 
 def test_sockets_made_inside_stay_there_while_the_thread_returns() -> None:
-    home = os.readlink("/proc/thread-self/ns/net")
+    home = HERE.readlink()
     with Namespaces("one") as made:
         with made["one"].entered():
             inside = socket.create_server(("127.0.0.1", 0))
         with inside, socket.socket() as outside:
-            assert os.readlink("/proc/thread-self/ns/net") == home
+            assert HERE.readlink() == home
             assert outside.connect_ex(inside.getsockname()) != 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def documents(path: Path) -> list[dict[str, dict[str, str]]]:
+def documents(path: Path) -> list[dict[str, Any]]:
     if path.suffix == ".json":
         return list(json.loads(path.read_text())["items"])
     return list(yaml.safe_load_all(path.read_text()))

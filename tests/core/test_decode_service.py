@@ -255,6 +255,11 @@ def test_one_number_with_two_protocols_is_allowed_and_so_is_one_name() -> None:
     assert decoded({"ports": ports}).ports == (ServicePort("dns", UDP, 53, 30053), ServicePort("dns", TCP, 53, 30053))
 
 
+def test_several_ports_may_have_no_node_port() -> None:
+    ports = [{"name": "a", "port": 80}, {"name": "b", "port": 81, "nodePort": 0}, {"name": "c", "port": 82, "nodePort": None}]
+    assert [port.node_port for port in decoded({"ports": ports}).ports] == [0, 0, 0]
+
+
 @pytest.mark.parametrize(("value", "kept"), [("auto", True), ("never", False)])
 def test_the_annotation_about_client_addresses_is_read(value: str, *, kept: bool) -> None:
     assert decoded(annotations={"uproxy.io/keep-client-address": value}).keep_client_address is kept

@@ -236,4 +236,4 @@ class History(RuleBasedStateMachine):
 
 
 TestHistory = History.TestCase
-TestHistory.settings = settings(max_examples=150, stateful_step_count=25, deadline=None)
+TestHistory.settings = settings(max_examples=100, stateful_step_count=20, deadline=None)

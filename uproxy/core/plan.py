@@ -118,8 +118,7 @@ class Desired:
         if _claimant(self._claims[key]) != service:
             del rivals[service]
         elif rivals:
-            heir = min(rivals)
-            self._claims[key] = rivals.pop(heir)
+            heir, self._claims[key] = rivals.popitem()  # any of them: if there are several, settle elects
             self._dirty.add(heir)
         else:
             del self._claims[key]
