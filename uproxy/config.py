@@ -139,6 +139,9 @@ class CaptureSettings(_Settings, frozen=True):
     """The mark bit for "sent by uproxy's listeners"."""
     local_ports: tuple[int, int] = (20000, 29999)
     """First and last local port of listeners: below the usual ip_local_port_range and the node ports."""
+    linger: Duration = seconds("60s")
+    """How long a removed port stays rewritten, refusing new connections, after its last one was closed: the kernel may
+    still be sending the tail of a reply (tcp_fin_timeout is 60 s too)."""
     nft_timeout: Duration = seconds("30s")
     """How long one run of nft may take: 100,000 elements take 0.6 s."""
 

@@ -1,41 +1,9 @@
-"""Round robin, session affinity and passive ejection, rule by rule. Times are numbers, so nothing waits."""
+"""Round robin and session affinity, rule by rule. Times are numbers, so nothing waits."""
 
 from __future__ import annotations
 
-import random
-from itertools import pairwise
-
-from uproxy.core.balance import AffinityTable, Balancer, Ejector
-from uproxy.core.model import Endpoint, Protocol, ServicePortName
-
-A, B, C, D = (Endpoint(f"10.0.0.{number}", 80) for number in range(1, 5))
-WEB = ServicePortName("default", "web", "http", Protocol.TCP)
-API = ServicePortName("default", "api", "http", Protocol.TCP)
-
-
-def ejector(failures: int = 3, base: float = 10, limit: float = 60) -> Ejector:
-    return Ejector(failures, base, limit)
-
-
-def balancer(
-    *endpoints: Endpoint,
-    affinity_seconds: int | None = None,
-    ejecting: Ejector | None = None,
-    table: AffinityTable | None = None,
-    of: ServicePortName = WEB,
-    seed: int = 1,
-) -> Balancer:
-    made = Balancer(of, ejecting or ejector(), AffinityTable(100) if table is None else table, random.Random(seed))
-    made.set(endpoints, affinity_seconds)
-    return made
-
-
-def turns(made: Balancer, count: int, now: float = 0.0) -> list[Endpoint | None]:
-    return [made.pick("10.1.0.1", now) for _ in range(count)]
-
-
-def eject(found: Ejector, endpoint: Endpoint, now: float) -> None:
-    assert [found.failed(endpoint, now) for _ in range(3)] == [False, False, True]
+from tests.core.balancing import API, WEB, A, B, C, D, balancer, eject, ejector, turns
+from uproxy.core.balance import AffinityTable
 
 
 class TestRoundRobin:
@@ -97,126 +65,6 @@ class TestRoundRobin:
             assert found is not None
             tried.append(found)
         assert set(tried) == {A, B, C, D}
-
-
-class TestEjection:
-    """Endpoints that fail are passed over for a while, never all of them."""
-
-    def test_the_third_failure_running_ejects(self) -> None:
-        found = ejector()
-        eject(found, A, 100)
-        assert found.is_ejected(A, 109.9)
-        assert not found.is_ejected(A, 110)
-
-    def test_a_success_between_failures_starts_the_count_again(self) -> None:
-        found = ejector()
-        found.failed(A, 0)
-        found.failed(A, 0)
-        found.succeeded(A)
-        assert not found.failed(A, 0)
-        assert not found.is_ejected(A, 0)
-
-    def test_failures_of_one_endpoint_mean_nothing_for_another(self) -> None:
-        found = ejector()
-        eject(found, A, 0)
-        assert not found.is_ejected(B, 0)
-
-    def test_zero_failures_switch_it_off(self) -> None:
-        found = ejector(failures=0)
-        assert not any(found.failed(A, 0) for _ in range(100))
-        assert not found.suspects
-
-    def test_failures_during_the_ejection_do_not_make_it_longer(self) -> None:
-        found = ejector()
-        eject(found, A, 0)
-        assert not found.failed(A, 5)
-        assert not found.is_ejected(A, 10)
-
-    def test_failures_after_a_failed_trial_do_not_make_the_ejection_longer(self) -> None:
-        found = ejector()
-        eject(found, A, 0)
-        found.picked(A, 10)
-        assert found.failed(A, 10)
-        assert not found.failed(A, 20)
-        assert not found.is_ejected(A, 30)
-
-    def test_after_the_time_one_connection_tries_and_the_others_wait_for_its_result(self) -> None:
-        found = ejector()
-        made = balancer(A, B, ejecting=found)
-        eject(found, A, 0)
-        assert turns(made, 4, 9.9) == [B] * 4
-        assert turns(made, 4, 10).count(A) == 1
-        found.succeeded(A)
-        assert turns(made, 4, 10).count(A) == 2
-
-    def test_a_failed_trial_doubles_the_time_up_to_the_limit(self) -> None:
-        found = ejector()
-        eject(found, A, 0)
-        now, lasting = 10.0, []
-        for _ in range(4):
-            found.picked(A, now)
-            assert found.failed(A, now)
-            until = next(t for t in range(int(now), 1000) if not found.is_ejected(A, t))
-            lasting.append(until - now)
-            now = float(until)
-        assert lasting == [20, 40, 60, 60]
-
-    def test_hundreds_of_ejections_do_not_overflow(self) -> None:
-        found = ejector()
-        for step in range(2000):
-            found.failed(A, step * 61.0)
-            found.picked(A, step * 61.0)
-        assert found.is_ejected(A, 1999 * 61.0)
-
-    def test_a_trial_without_a_result_is_followed_by_another(self) -> None:
-        found = ejector()
-        made = balancer(A, B, ejecting=found)
-        eject(found, A, 0)
-        assert turns(made, 4, 10).count(A) == 1
-        assert turns(made, 4, 19.9).count(A) == 0
-        assert turns(made, 4, 20).count(A) == 1
-
-    def test_after_a_success_the_first_ejection_is_short_again(self) -> None:
-        found = ejector()
-        eject(found, A, 0)
-        found.picked(A, 10)
-        found.failed(A, 10)
-        found.succeeded(A)
-        eject(found, A, 100)
-        assert not found.is_ejected(A, 110)
-
-    def test_healthy_endpoints_are_not_remembered(self) -> None:
-        found = ejector()
-        found.succeeded(A)
-        found.failed(B, 0)
-        found.succeeded(B)
-        assert not found.suspects
-
-    def test_when_all_are_ejected_they_take_turns(self) -> None:
-        found = ejector()
-        made = balancer(A, B, ejecting=found)
-        eject(found, A, 0)
-        eject(found, B, 0)
-        assert [turns(made, 4, 1).count(one) for one in (A, B)] == [2, 2]
-
-    def test_an_ejected_endpoint_is_better_than_an_avoided_one(self) -> None:
-        found = ejector()
-        eject(found, A, 0)
-        assert balancer(A, B, ejecting=found).pick("10.1.0.1", 1, (B,)) == A
-
-    def test_an_endpoint_that_leaves_is_forgotten(self) -> None:
-        found = ejector()
-        made = balancer(A, B, ejecting=found)
-        eject(found, A, 0)
-        made.set([B], None)
-        made.set([A, B], None)
-        assert not found.is_ejected(A, 1)
-
-    def test_what_failed_long_ago_and_was_never_asked_for_again_is_dropped(self) -> None:
-        found = ejector()
-        for number in range(5000):
-            found.failed(Endpoint(f"10.9.{number // 250}.{number % 250}", 80), number)
-        assert len(found.suspects) < 1100
 
 
 class TestAffinity:
@@ -312,12 +160,3 @@ class TestAffinity:
         table = AffinityTable(3)
         assert balancer(affinity_seconds=60, table=table).pick("10.1.0.1", 0) is None
         assert len(table) == 0
-
-
-def test_skipping_an_endpoint_does_not_disturb_the_turns_of_the_others() -> None:
-    found = ejector()
-    made = balancer(A, B, C, D, ejecting=found)
-    eject(found, A, 0)
-    picked = turns(made, 9, 1)
-    assert all(one != following for one, following in pairwise(picked))
-    assert [picked.count(one) for one in (A, B, C, D)] == [0, 3, 3, 3]

@@ -187,35 +187,10 @@ _SCALARS = (
     | st.datetimes()
     | st.sampled_from(["v1", "never", "Service", "List", "10.0.0.1", "fd00::1", "TCP", "SCTP", "None", "ClientIP", "IPv4", "IPv6", "FQDN"])
 )
-_TOP_FIELDS = (
-    "apiVersion",
-    "kind",
-    "metadata",
-    "name",
-    "namespace",
-    "labels",
-    "annotations",
-    "spec",
-    "items",
-    "endpoints",
-    "addresses",
-    "conditions",
-)
-_OTHER_FIELDS = (
-    "status",
-    "clusterIP",
-    "clusterIPs",
-    "ipFamilies",
-    "ports",
-    "port",
-    "protocol",
-    "nodePort",
-    "externalIPs",
-    "sessionAffinity",
-    "uproxy.io/keep-client-address",
-    "kubernetes.io/service-name",
-)
-_FIELDS = st.sampled_from(_TOP_FIELDS + _OTHER_FIELDS)
+_OUTER_FIELDS = ("apiVersion", "kind", "metadata", "name", "namespace", "labels", "annotations", "spec", "items", "status")
+_SERVICE_FIELDS = ("clusterIP", "clusterIPs", "ipFamilies", "externalIPs", "sessionAffinity", "uproxy.io/keep-client-address")
+_SLICE_FIELDS = ("endpoints", "addresses", "conditions", "ports", "port", "protocol", "nodePort", "kubernetes.io/service-name")
+_FIELDS = st.sampled_from(_OUTER_FIELDS + _SERVICE_FIELDS + _SLICE_FIELDS)
 _ANYTHING = st.recursive(
     _SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_FIELDS | st.text(max_size=3) | st.integers(), inner, max_size=4)
 )

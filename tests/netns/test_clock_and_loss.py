@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.netns
 
 FAKETIME = next(iter(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), None)
+SLEEP_BY_SELECT = "import select, time; time.sleep = lambda seconds: select.select([], [], [], seconds) and None"
+"""libfaketime 0.9.10 with a true monotonic clock lets clock_nanosleep(2) fail with EINVAL, which time.sleep calls."""
 QUICK_LOSS = """
 apiVersion: uproxy.io/v1alpha1
 kind: UproxyConfiguration
@@ -41,11 +43,13 @@ def test_setting_the_clock_touches_neither_affinity_nor_flows_nor_syncs(stand: S
     """The affinity of ten minutes would be over after an hour; the flow's idle timeout too."""
     clock = tmp_path / "clock"
     clock.write_text("+0")
+    (tmp_path / "sitecustomize.py").write_text(SLEEP_BY_SELECT)
     faked = {
         "LD_PRELOAD": str(FAKETIME),
         "FAKETIME_TIMESTAMP_FILE": str(clock),
         "FAKETIME_NO_CACHE": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "PYTHONPATH": str(tmp_path),
     }
     uproxy = stand.start(prefix=["env", *(f"{name}={value}" for name, value in faked.items())])
     sticky = stand.serve("sticky", stand.lab.pod, stand.lab.pod2, stand.lab.bridged, affinity_seconds=600)

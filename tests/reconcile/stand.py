@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from uproxy.admin.health import Health
-from uproxy.config import Config, LoggingSettings, SyncSettings
+from uproxy.config import CaptureSettings, Config, SyncSettings
 from uproxy.config_rules import Duration
 from uproxy.core.balance import AffinityTable, Ejector
 from uproxy.core.model import Endpoint, EndpointSlice, Family, Kind, ObjectKey, Protocol, Service, ServicePort, SliceEndpoint, SlicePort
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from uproxy.core.model import Node
     from uproxy.redirect.base import Redirect
 
+LINGER = 0.3
 LISTED: tuple[Event, ...] = tuple(Listed(kind) for kind in Kind)
 FAST = SyncSettings(
     debounce=Duration(0.005), debounce_limit=Duration(0.05), resync=Duration(60), retry_base=Duration(0.05), retry_limit=Duration(0.1)
@@ -74,7 +75,7 @@ class Stand:
 async def running(redirect: Redirect, view: NodeView | None = None, sync: SyncSettings = FAST) -> AsyncIterator[Stand]:
     """Run a reconciler on the test's own loop until the block ends."""
     loop = asyncio.get_running_loop()
-    config = replace(Config(), sync=sync, node_name="node", logging=LoggingSettings())
+    config = replace(Config(), sync=sync, node_name="node", capture=CaptureSettings(linger=Duration(LINGER)))
     log = configure(config.logging)
     counters = Counters()
     descriptors = Descriptors(raise_limit(), descriptors_in_use(), config.descriptors.reserve, config.udp.descriptor_share)

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from tests.reconcile.rewriting import Rewriting
-from tests.reconcile.stand import LISTED, connected, endpoint, greeting, is_refused, running, service, slice_of, until
+from tests.reconcile.stand import LINGER, LISTED, connected, endpoint, greeting, is_refused, running, service, slice_of, until
 from uproxy.core.model import Kind, ObjectKey, Protocol, RouteKey
 from uproxy.core.ruleset import Capture
 from uproxy.core.state import Delete, Listed
@@ -96,7 +96,7 @@ async def test_an_address_that_passes_to_another_service_keeps_its_listener_and_
 
 
 @pytest.mark.netns
-async def test_open_connections_keep_their_capture_until_the_last_one_ends() -> None:
+async def test_open_connections_keep_their_capture_until_the_last_one_has_ended_for_a_while() -> None:
     redirect = Rewriting()
     async with endpoint(b"a") as a, running(redirect) as stand:
         await stand.offer(*LISTED, service("web", VIP, PORT), slice_of("web", a.port))
@@ -105,7 +105,9 @@ async def test_open_connections_keep_their_capture_until_the_last_one_ends() -> 
             await stand.offer(Delete(Kind.SERVICE, WEB))
             assert redirect.applied[-1] == Capture(frozenset({VIP}), {WEB_KEY: LOCAL_PORT}, frozenset({WEB_KEY}))
             assert await client.echoes(b"still here")
+            closing = asyncio.get_running_loop().time()
         await until(lambda: redirect.applied[-1] == Capture())
+        assert asyncio.get_running_loop().time() - closing >= LINGER
 
 
 @pytest.mark.netns

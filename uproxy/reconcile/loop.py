@@ -92,7 +92,7 @@ class Reconciler:
     async def run(self) -> None:
         """Reconcile until cancelled. Raises UsageError when the redirect back end can never work here."""
         self._serving = self._serve(await self._start_redirect())
-        self._dataplane.on_drained = self._drained
+        self._dataplane.on_drained = self._serving.drained
         self._redirect.watch(self._lost)
         while True:
             occasion = await self._wake.wait()
@@ -106,8 +106,16 @@ class Reconciler:
     def _serve(self, inherited: Mapping[RouteKey, int]) -> Serving:
         wanted: dict[RouteKey, Route] = {}
         bindings = Bindings(self._redirect, wanted, self._config.capture.local_ports, inherited)
-        keeps = self._redirect.keeps_clients and self._config.keep_client_address == "auto"
-        return Serving(wanted, self._dataplane, bindings, self._balancers, self._log, keep_clients=keeps)
+        return Serving(
+            wanted,
+            self._dataplane,
+            bindings,
+            self._balancers,
+            self._log,
+            keep_clients=self._redirect.keeps_clients and self._config.keep_client_address == "auto",
+            linger=self._config.capture.linger,
+            released=self._wake.set,
+        )
 
     async def _start_redirect(self) -> Mapping[RouteKey, int]:
         """Take over what the kernel has, trying again while that fails; traffic that is captured already just waits."""
@@ -177,8 +185,7 @@ class Reconciler:
         try:
             await self._capture(check=check or self._verify)
         finally:
-            if self._serving.close(plan.close):
-                self._wake.set()
+            self._serving.close(plan.close)
 
     async def _capture(self, *, check: bool) -> None:
         """Make the kernel agree; look first at what it has when somebody may have removed something."""
@@ -233,8 +240,3 @@ class Reconciler:
         """Take note that somebody else removed what is ours."""
         self._verify = True
         self._wake.set()
-
-    def _drained(self, key: RouteKey) -> None:
-        """Take note that the last connection of a closed listener ended."""
-        if self._serving.drained(key):
-            self._wake.set()

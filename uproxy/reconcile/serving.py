@@ -7,14 +7,16 @@ neither running nor draining has no local port.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from uproxy.core.model import Protocol, Route, RouteKey
 from uproxy.core.plan import Plan, diff
+from uproxy.dataplane.deadlines import Deadlines
 from uproxy.errors import ListenError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from uproxy.dataplane.listeners import Dataplane
     from uproxy.log import Log
@@ -29,11 +31,21 @@ class Serving:
 
     keep_clients: whether upstream connections may carry the client's address at all.
     wanted: every effective route, also those without endpoints; bindings must have been made over it.
+    linger: seconds that a capture stays after the last connection. released: called when one can go.
     stale: what the kernel captures may no longer be what capture() gives.
     """
 
     def __init__(
-        self, wanted: dict[RouteKey, Route], dataplane: Dataplane, bindings: Bindings, balancers: Balancers, log: Log, *, keep_clients: bool
+        self,
+        wanted: dict[RouteKey, Route],
+        dataplane: Dataplane,
+        bindings: Bindings,
+        balancers: Balancers,
+        log: Log,
+        *,
+        keep_clients: bool,
+        linger: float,
+        released: Callable[[], None],
     ) -> None:
         self.wanted = wanted
         self.running: dict[RouteKey, Route] = {}
@@ -44,6 +56,8 @@ class Serving:
         self._balancers = balancers
         self._log = log
         self._keep_clients = keep_clients
+        self._released = released
+        self._lingering: Deadlines[RouteKey] = Deadlines(asyncio.get_running_loop(), linger, self._release)
 
     def plan(self, changed: Mapping[RouteKey, Route | None], local_addresses: frozenset[str], *, retry: bool) -> Plan:
         """Take over the changed routes and say what to do; retry: also about those that failed before."""
@@ -79,6 +93,7 @@ class Serving:
             self.stale = True
             try:
                 binding = self._bindings.bind(route.key, local_addresses)
+                self._lingering.discard(route.key)
                 self._dataplane.open(binding, route.service_port, self._balancers.use(route), keep_client_address=self._keeps(route))
             except ListenError as error:
                 self._give_up(route.key, str(error))
@@ -104,25 +119,24 @@ class Serving:
             else:
                 self._bindings.release(key)
 
-    def close(self, keys: Iterable[RouteKey]) -> bool:
-        """Close listeners. True: a key is free now whose capture can go too."""
-        freed = False
+    def close(self, keys: Iterable[RouteKey]) -> None:
+        """Close listeners. Their capture goes some time after their last connection."""
         for key in keys:
             self.running.pop(key, None)
             self._balancers.leave(key)
             if not self._dataplane.close(key):
-                self._bindings.release(key)
-                freed |= key.protocol is Protocol.TCP
-        self.stale |= freed
-        return freed
+                self.drained(key)
 
-    def drained(self, key: RouteKey) -> bool:
-        """Note that the last connection of a closed listener ended. True: its capture can go."""
-        if not self._bindings.is_draining(key):
-            return False
-        self._bindings.release(key)
-        self.stale = True
-        return True
+    def drained(self, key: RouteKey) -> None:
+        """Note that the last connection of a closed listener ended: the kernel may still be sending the tail of a reply."""
+        if self._bindings.is_draining(key):
+            self._lingering.add(key)
+
+    def _release(self, key: RouteKey) -> None:
+        if self._bindings.is_draining(key) and not self._dataplane.connections(key):
+            self._bindings.release(key)
+            self.stale = True
+            self._released()
 
     def capture(self, local_addresses: frozenset[str]) -> Capture:
         """Give what the kernel has to deliver now."""
