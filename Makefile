@@ -44,6 +44,7 @@ bench: $(VENV) $(TOOLS) ## compare with HAProxy and nginx, and measure thousands
 docs: $(VENV) ## bring the generated parts of README.md and docs/ up to date
 	@$(BIN)/python scripts/readme.py --write
 	@$(BIN)/python scripts/configuration.py --write
+	@$(BIN)/python scripts/metrics_page.py --write
 
 lock: $(VENV) ## write the requirement files anew from pyproject.toml (UPGRADE=1: with the newest versions)
 	@scripts/lock.sh

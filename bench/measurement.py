@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from bench.processes import cpu_seconds
+from bench.processes import busy_seconds, cpu_seconds
 from bench.topology import LOAD_CPU, Topology, end, python, start
 from bench.workloads import Sample, Workload
 
@@ -55,15 +56,18 @@ def _watch(process: subprocess.Popen[str], running: Running, limit: float) -> Sa
     watchdog.start()
     try:
         measuring = output.readline()
-        before = _cpu(running)
+        before = _spent(running)
         line = output.readline()
-        after = _cpu(running)
+        after = _spent(running)
     finally:
         watchdog.cancel()
     if not measuring or not line:
         words = errors.read().strip().splitlines()
         raise Failed(words[-1] if words else f"the load did not end within {limit:g} s")
-    return Sample(**json.loads(line), cpu=None if before is None or after is None else after - before)
+    result = json.loads(line)
+    proxy, own, all_cpus = (late - early for late, early in zip(after, before, strict=True))
+    others = max(0.0, (all_cpus - own) / result["seconds"])
+    return Sample(**result, cpu=proxy if running.process else None, others=others)
 
 
 def _pipe(stream: IO[str] | None) -> IO[str]:
@@ -73,5 +77,7 @@ def _pipe(stream: IO[str] | None) -> IO[str]:
     return stream
 
 
-def _cpu(running: Running) -> float | None:
-    return cpu_seconds(running.process.pid) if running.process else None
+def _spent(running: Running) -> tuple[float, float, float]:
+    """Give the CPU seconds of the proxy, of all that this program has started, and of the whole machine."""
+    proxy = cpu_seconds(running.process.pid) if running.process else 0.0
+    return proxy, cpu_seconds(os.getpid()), busy_seconds()

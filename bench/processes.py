@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -54,14 +53,8 @@ def memory(pid: int) -> Memory:
     return Memory(resident, proportional)
 
 
-def busy_cpus(seconds: float) -> float:
-    """Watch the machine for a while and give how many of its CPUs were in use (proc_stat(5))."""
-    before = _busy_seconds()
-    time.sleep(seconds)
-    return (_busy_seconds() - before) / seconds
-
-
-def _busy_seconds() -> float:
+def busy_seconds() -> float:
+    """Give how long all CPUs together have been in use since the machine started."""
     user, nice, system, _idle, _iowait, irq, softirq, *_guests = map(int, (PROC / "stat").read_text().split()[1:11])
     return (user + nice + system + irq + softirq) * _TICK
 

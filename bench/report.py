@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from bench.results import Results, Value
 
 EMPTY: Final = "-"
-QUIET: Final = 0.2
-"""CPUs in use by others above which they get in the way."""
+CALM: Final = 0.15
+"""CPUs that others may use during a measurement before they get in its way."""
 
 
 def markdown(results: Results, subjects: Sequence[str], workloads: Sequence[str]) -> str:
@@ -61,8 +61,9 @@ def _number(value: float) -> str:
 def _notes(results: Results, subjects: Sequence[str]) -> Iterator[str]:
     yield f"Medians of {results.rounds} rounds of {results.seconds:g} s, ± half the distance between the least and the greatest."
     yield "CPU is the user and system time of the proxy's processes. + better, ! worse, = within the spread."
-    if results.busy_before > QUIET:
-        yield f"Something else kept {results.busy_before:.1f} CPUs busy before the first round: take no figure from this run."
+    disturbed = sum(record.sample.others > CALM for record in results.records)
+    if disturbed:
+        yield f"During {disturbed} of {len(results.records)} measurements others used the CPUs too: take no figure from this run."
     for subject in subjects:
         if subject in results.reasons:
             yield f"{SUBJECTS[subject].title}: {results.reasons[subject]}."

@@ -34,13 +34,12 @@ class Value(NamedTuple):
 
 @dataclass
 class Results:
-    """What one comparison found. versions and reasons (why a cell is empty) are by subject; busy_before: CPUs in use at the start."""
+    """What one comparison found. versions and reasons (why a cell is empty) are by subject."""
 
     seconds: float
     rounds: int
     versions: dict[str, str] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
-    busy_before: float = 0.0
     records: list[Record] = field(default_factory=list)
 
     def value(self, subject: str, workload: str, figure: Figure) -> Value | None:
@@ -55,7 +54,6 @@ class Results:
             "seconds": self.seconds,
             "rounds": self.rounds,
             "versions": self.versions,
-            "busy CPUs before": self.busy_before,
             "empty": self.reasons,
             "runs": [{**record._asdict(), "sample": record.sample._asdict()} for record in self.records],
         }

@@ -18,6 +18,7 @@ class Sample(NamedTuple):
     """One measurement: what the load counted in `seconds`, and what the proxy's processes used meanwhile.
 
     cpu: seconds of user and system time, None without a proxy. p50, p99: microseconds.
+    others: CPUs that were in use by processes which are not this measurement's.
     """
 
     units: int
@@ -27,6 +28,7 @@ class Sample(NamedTuple):
     p99: float
     error: str
     cpu: float | None
+    others: float = 0.0
 
 
 class Figure(NamedTuple):

@@ -57,7 +57,7 @@ def test_links_in_documents_lead_to_files_that_exist() -> None:
     assert [f"{path}: {target}" for path, target in links if not (ROOT / path.parent / target).exists()] == []
 
 
-@pytest.mark.parametrize("script", ["readme.py", "configuration.py"])
+@pytest.mark.parametrize("script", ["readme.py", "configuration.py", "metrics_page.py"])
 def test_generated_documents_agree_with_the_code(script: str) -> None:
     done = subprocess.run([sys.executable, f"scripts/{script}", "--check"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

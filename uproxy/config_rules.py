@@ -101,6 +101,8 @@ def _check_least(config: Config) -> None:
         ("tcp.sourcePortAttempts", tcp.source_port_attempts, 1),
         ("tcp.connectTimeouts", len(tcp.connect_timeouts), 1),
         ("udp.batch", udp.batch, 1),
+        ("udp.attempts", udp.attempts, 1),
+        ("udp.sourcePortAttempts", udp.source_port_attempts, 1),
         ("ejection.failures", config.ejection.failures, 0),
         ("affinity.maxEntries", config.affinity.max_entries, 1),
         ("descriptors.reserve", config.descriptors.reserve, 16),

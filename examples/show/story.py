@@ -109,9 +109,9 @@ class Story:
         told = "Each request to web (TCP) and clock (UDP) is a new connection or flow: every endpoint gets its turn."
         yield Phase("Three endpoints", told, self._count, self._shares("web", "clock"))
         told = "cart has sessionAffinity: ClientIP: each client stays with one endpoint."
-        yield Phase("Affinity", told, self._count, self._pinned)
+        yield Phase("Affinity", told, self._count, self._pinned_and_seen)
         told = f"The process of {second} is killed. Nobody tells uproxy, the manifests still name it: it is passed by."
-        yield Phase(f"{second} dies", told, self._kill, self._without(second, "web", "cart", "clock"))
+        yield Phase(f"{second} dies", told, self._kill, self._survived)
         told = f"{second} runs again. It was passed over for a moment after its failures; now it is tried, and trusted."
         yield Phase(f"{second} returns", told, self._revive, self._shares("web", "clock"))
         told = f"{third} is taken out of the manifests: no new request for it, but a connection that is open stays open."
@@ -175,6 +175,9 @@ class Story:
     def _pinned(self, tally: Tally) -> Iterator[Check]:
         found = [tally.backends_of("cart", client.name) for client in self.stage.clients]
         yield Check("cart: each client has one endpoint", all(len(backends) == 1 for backends in found))
+
+    def _pinned_and_seen(self, tally: Tally) -> Iterator[Check]:
+        yield from self._pinned(tally)
         if self.stage.seen_as:
             seen = all(tally.seen.get(client) == {address} for client, address in self.stage.seen_as.items())
             yield Check("endpoints see the clients' own addresses", seen)
@@ -185,6 +188,10 @@ class Story:
             yield Check(f"{', '.join(services)}: answered, never by {name}", all(one.total() and not one[name] for one in found))
 
         return check
+
+    def _survived(self, tally: Tally) -> Iterator[Check]:
+        yield from self._without(self.stage.backends[1].name, "web", "cart", "clock")(tally)
+        yield from self._pinned(tally)
 
     def _left_alone(self, tally: Tally) -> Iterator[Check]:
         name = self.stage.backends[2].name

@@ -61,12 +61,12 @@ def test_the_table_has_an_empty_cell_and_the_reason_for_a_subject_that_cannot_ru
 def test_failures_and_a_busy_machine_are_told() -> None:
     found = results(uproxy=[10000])
     found.records.append(Record("uproxy", "connections", 1, Sample(9000, 1.0, 7, 0.0, 0.0, "Connection refused", 0.5)))
-    found.busy_before = 1.4
+    found.records.append(Record("uproxy", "connections", 2, Sample(9000, 1.0, 0, 0.0, 0.0, "", 0.5, others=1.4)))
 
     text = markdown(found, ["uproxy"], ["connections"])
 
     assert "uproxy, new connections, 50 at a time, round 2: 7 failed beside 9000 (Connection refused)." in text
-    assert "kept 1.4 CPUs busy" in text
+    assert "During 1 of 3 measurements others used the CPUs too" in text
 
 
 def test_raw_runs_are_kept_as_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tests.core.balancing import API, WEB, A, B, C, D, balancer, eject, ejector, turns
 from uproxy.core.balance import AffinityTable
+
+if TYPE_CHECKING:
+    from uproxy.core.model import Endpoint
 
 
 class TestRoundRobin:

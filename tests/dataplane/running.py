@@ -26,11 +26,11 @@ from uproxy.dataplane.flows import Flows
 from uproxy.dataplane.listeners import Dataplane
 from uproxy.dataplane.reactor import Reactor
 from uproxy.dataplane.udp_source_ports import SourcePorts
-from uproxy.dataplane.upstream import NodeAddressOnly
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from uproxy.dataplane.udp_flow import Flow
     from uproxy.dataplane.upstream import ClientAddresses
 
 Result = TypeVar("Result")
@@ -90,7 +90,7 @@ class RunningPlane:
 
     def _build(self, client_addresses: ClientAddresses) -> tuple[Reactor, Dataplane]:
         reactor = Reactor(self.loop, self.log, self.config.tcp.receive_buffer)
-        self.flows = Flows(self.loop, self.config.udp, self.descriptors.flow_limit, self.counters.flow_evictions)
+        self.flows: Flows[Flow] = Flows(self.loop, self.config.udp, self.descriptors.flow_limit, self.counters.flow_evictions)
         context = Context(
             loop=self.loop, reactor=reactor, config=self.config, log=self.log, ejector=self.ejector, counters=self.counters,
             traffic=TrafficRegister(), client_addresses=client_addresses, descriptors=self.descriptors,

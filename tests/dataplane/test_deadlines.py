@@ -37,7 +37,7 @@ def test_items_expire_in_the_order_of_adding_after_the_delay(loop: asyncio.Abstr
     deadlines = Deadlines(loop, DELAY, expired.append)
     began = loop.time()
     for item in ("a", "b", "c"):
-        deadlines.add(item)
+        deadlines.add(item, loop.time())
     run_until_expired(loop, expired, "c")
     assert expired == ["a", "b", "c"]
     assert loop.time() - began >= DELAY - 0.002
@@ -48,7 +48,7 @@ def test_a_discarded_item_does_not_expire_and_the_others_do(loop: asyncio.Abstra
     expired: list[str] = []
     deadlines = Deadlines(loop, DELAY, expired.append)
     for item in ("a", "b", "c"):
-        deadlines.add(item)
+        deadlines.add(item, loop.time())
     deadlines.discard("b")
     deadlines.discard("never added")
     run_until_expired(loop, expired, "c")
@@ -58,9 +58,9 @@ def test_a_discarded_item_does_not_expire_and_the_others_do(loop: asyncio.Abstra
 def test_adding_again_starts_anew(loop: asyncio.AbstractEventLoop) -> None:
     expired: list[str] = []
     deadlines = Deadlines(loop, DELAY, expired.append)
-    deadlines.add("renewed")
-    loop.call_later(DELAY / 2, deadlines.add, "other")
-    loop.call_later(DELAY / 2 + 0.01, deadlines.add, "renewed")
+    deadlines.add("renewed", loop.time())
+    loop.call_later(DELAY / 2, lambda: deadlines.add("other", loop.time()))
+    loop.call_later(DELAY / 2 + 0.01, lambda: deadlines.add("renewed", loop.time()))
     run_until_expired(loop, expired, "renewed")
     assert expired == ["other", "renewed"]
 
@@ -71,12 +71,12 @@ def test_an_item_added_while_others_expire_has_its_own_time(loop: asyncio.Abstra
     def expire(item: str) -> None:
         expired.append(item)
         if item == "a":
-            deadlines.add("b")
+            deadlines.add("b", loop.time())
             deadlines.discard("same time")
 
     deadlines = Deadlines(loop, DELAY, expire)
-    deadlines.add("a")
-    deadlines.add("same time")
+    deadlines.add("a", loop.time())
+    deadlines.add("same time", loop.time())
     began = loop.time()
     run_until_expired(loop, expired, "b")
     assert expired == ["a", "b"]
@@ -86,8 +86,8 @@ def test_an_item_added_while_others_expire_has_its_own_time(loop: asyncio.Abstra
 def test_nothing_expires_after_clear(loop: asyncio.AbstractEventLoop) -> None:
     expired: list[str] = []
     cleared, other = Deadlines(loop, DELAY, expired.append), Deadlines(loop, 2 * DELAY, expired.append)
-    cleared.add("gone")
-    other.add("later")
+    cleared.add("gone", loop.time())
+    other.add("later", loop.time())
     cleared.clear()
     run_until_expired(loop, expired, "later")
     assert expired == ["later"]

@@ -67,11 +67,10 @@ def test_an_upload_arrives_whole_after_the_server_has_closed_its_direction(plane
         sock.shutdown(socket.SHUT_WR)
         received.append(read_all(sock))
 
-    with Server(close_then_read) as server:
-        with connect(plane.serve(server.endpoint)) as client:
-            assert read_all(client) == b"bye"
-            client.sendall(upload)
-            client.shutdown(socket.SHUT_WR)
+    with Server(close_then_read) as server, connect(plane.serve(server.endpoint)) as client:
+        assert read_all(client) == b"bye"
+        client.sendall(upload)
+        client.shutdown(socket.SHUT_WR)
     assert received == [upload]
 
 
@@ -109,6 +108,20 @@ def test_a_reset_by_the_client_reaches_the_endpoint_as_a_reset(plane: RunningPla
             assert read_exactly(client, 4) == b"ping"
             reset(client)
     assert resets == [True] * 100
+
+
+def test_a_reset_that_follows_a_fin_at_once_comes_after_that_fin(plane: RunningPlane) -> None:
+    """What was sent before the FIN is a whole message for the endpoint, with or without a proxy."""
+    messages: list[bytes] = []
+    with Server(lambda sock: messages.append(read_all(sock))) as server:
+        key = plane.serve(server.endpoint)
+        for _ in range(100):
+            client = connect(key)
+            client.sendall(b"message")
+            client.shutdown(socket.SHUT_WR)
+            reset(client)
+        plane.until(lambda: len(messages) == 100)
+    assert messages == [b"message"] * 100
 
 
 @pytest.mark.parametrize("through_the_proxy", [False, True])
@@ -205,22 +218,20 @@ def test_a_half_closed_connection_lives_as_long_as_bytes_come(start_plane: Calla
             time.sleep(0.1)
             sock.sendall(b".")
 
-    with Server(trickle) as server:
-        with connect(plane.serve(server.endpoint)) as client:
-            client.shutdown(socket.SHUT_WR)
-            assert read_all(client) == b"." * 12
+    with Server(trickle) as server, connect(plane.serve(server.endpoint)) as client:
+        client.shutdown(socket.SHUT_WR)
+        assert read_all(client) == b"." * 12
     assert plane.counters.half_close_timeouts == 0
 
 
 def test_a_connection_that_is_open_both_ways_may_be_silent(start_plane: Callable[..., RunningPlane]) -> None:
     plane = start_plane(Config(tcp=TcpSettings(half_close_timeout=Duration(0.1))))
-    with Server(echo) as server:
-        with connect(plane.serve(server.endpoint)) as client:
-            client.sendall(b"x")
-            assert client.recv(1) == b"x"
-            time.sleep(0.4)
-            client.sendall(b"y")
-            assert client.recv(1) == b"y"
+    with Server(echo) as server, connect(plane.serve(server.endpoint)) as client:
+        client.sendall(b"x")
+        assert client.recv(1) == b"x"
+        time.sleep(0.4)
+        client.sendall(b"y")
+        assert client.recv(1) == b"y"
 
 
 def test_a_slow_reader_blocks_the_sender_and_costs_no_memory(plane: RunningPlane) -> None:
@@ -263,13 +274,12 @@ def test_back_pressure_both_ways_at_once_is_no_deadlock(plane: RunningPlane) -> 
         client.shutdown(socket.SHUT_WR)
         sent.set()
 
-    with Server(echo) as server:
-        with connect(plane.serve(server.endpoint)) as client:
-            sender = threading.Thread(target=upload, args=(client,))
-            sender.start()
-            assert not sent.wait(1), "more fits into the buffers on the way than this test sends"
-            assert read_all(client) == data
-            sender.join()
+    with Server(echo) as server, connect(plane.serve(server.endpoint)) as client:
+        sender = threading.Thread(target=upload, args=(client,))
+        sender.start()
+        assert not sent.wait(1), "more fits into the buffers on the way than this test sends"
+        assert read_all(client) == data
+        sender.join()
 
 
 def test_resets_at_any_moment_of_bulk_leave_no_descriptor_behind(plane: RunningPlane) -> None:

@@ -154,6 +154,22 @@ def test_with_half_of_the_endpoints_dead_a_few_first_datagrams_are_lost_and_then
         assert plane.counters.ejections == 2
 
 
+def test_an_answer_clears_an_endpoint_of_its_earlier_refusals(start_plane: Callable[..., RunningPlane]) -> None:
+    plane = start_plane(Config(ejection=EjectionSettings(failures=2)))
+    port = free_port("127.0.0.1", socket.SOCK_DGRAM)
+    key = serve(plane, balancer_of(plane, Endpoint("127.0.0.1", port)))
+    with client(key) as before, client(key) as between, client(key) as after, client(key) as last:
+        before.send(b"lost")
+        plane.until(lambda: plane.counters.datagrams_dropped == {"ECONNREFUSED": 1})
+        with UdpServer(port=port):
+            assert ask(between, b"data") == b"data"
+        for number, sock in ((2, after), (3, last)):
+            assert plane.counters.ejections == 0
+            sock.send(b"lost")
+            plane.until(lambda number=number: plane.counters.datagrams_dropped == {"ECONNREFUSED": number})  # type: ignore[misc] # as above
+        assert plane.counters.ejections == 1
+
+
 def test_an_endpoint_that_cannot_be_reached_at_all_is_passed_by_with_the_same_datagram(plane: RunningPlane) -> None:
     with UdpServer() as server, ExitStack() as stack:
         key = serve(plane, balancer_of(plane, UNREACHABLE, server.endpoint))

@@ -51,17 +51,15 @@ def test_connections_go_to_the_endpoints_in_turn(plane: RunningPlane) -> None:
 
 
 def test_an_ipv6_client_reaches_an_ipv6_endpoint(plane: RunningPlane) -> None:
-    with Server(echo, address="::1") as server:
-        with connect(plane.serve(server.endpoint, vip="::1")) as client:
-            client.sendall(b"six")
-            assert read_exactly(client, 3) == b"six"
+    with Server(echo, address="::1") as server, connect(plane.serve(server.endpoint, vip="::1")) as client:
+        client.sendall(b"six")
+        assert read_exactly(client, 3) == b"six"
 
 
 def test_a_listener_of_one_family_reaches_an_endpoint_of_the_other(plane: RunningPlane) -> None:
-    with Server(echo) as server:
-        with connect(plane.serve(server.endpoint, vip="::1", keep_client_address=True)) as client:
-            client.sendall(b"mixed")
-            assert read_exactly(client, 5) == b"mixed"
+    with Server(echo) as server, connect(plane.serve(server.endpoint, vip="::1", keep_client_address=True)) as client:
+        client.sendall(b"mixed")
+        assert read_exactly(client, 5) == b"mixed"
 
 
 def test_what_the_client_sends_before_the_upstream_stands_arrives(plane: RunningPlane) -> None:
@@ -109,12 +107,11 @@ def test_every_byte_arrives_in_order_whatever_the_chunks(start_plane: Callable[.
         received.append(read_all(sock))
         sender.join()
 
-    with Server(exchange) as server:
-        with connect(plane.serve(server.endpoint)) as client:
-            sender = threading.Thread(target=send_in_chunks, args=(client, 2))
-            sender.start()
-            assert read_all(client) == data
-            sender.join()
+    with Server(exchange) as server, connect(plane.serve(server.endpoint)) as client:
+        sender = threading.Thread(target=send_in_chunks, args=(client, 2))
+        sender.start()
+        assert read_all(client) == data
+        sender.join()
     assert received == [data]
     assert (plane.counters.spliced_bytes > 0) == (splice_after > 0)
     assert plane.call(plane.plane.totals).received == plane.call(plane.plane.totals).sent == len(data)
@@ -123,9 +120,8 @@ def test_every_byte_arrives_in_order_whatever_the_chunks(start_plane: Callable[.
 def test_splicing_goes_on_with_recv_where_no_pipe_is_left(start_plane: Callable[..., RunningPlane]) -> None:
     plane = start_plane(Config(tcp=TcpSettings(pipes=0)))
     data = random.Random(4).randbytes(8 * MEBIBYTE)
-    with Server(lambda sock: sock.sendall(data)) as server:
-        with connect(plane.serve(server.endpoint)) as client:
-            assert read_all(client) == data
+    with Server(lambda sock: sock.sendall(data)) as server, connect(plane.serve(server.endpoint)) as client:
+        assert read_all(client) == data
     assert plane.counters.spliced_bytes == 0
 
 
@@ -161,13 +157,12 @@ def test_bulk_with_urgent_bytes_in_it_arrives_whole(plane: RunningPlane) -> None
     """An urgent byte that is overtaken by the next one becomes an ordinary one (tcp(7)): how many do depends on the moment."""
     received: list[bytes] = []
     data = random.Random(5).randbytes(MEBIBYTE).replace(b"!", b"?")
-    with Server(lambda sock: received.append(read_all(sock))) as server:
-        with connect(plane.serve(server.endpoint)) as client:
-            for _ in range(8):
-                client.sendall(data)
-                client.send(b"!", socket.MSG_OOB)
-            client.shutdown(socket.SHUT_WR)
-            assert read_all(client) == b""
+    with Server(lambda sock: received.append(read_all(sock))) as server, connect(plane.serve(server.endpoint)) as client:
+        for _ in range(8):
+            client.sendall(data)
+            client.send(b"!", socket.MSG_OOB)
+        client.shutdown(socket.SHUT_WR)
+        assert read_all(client) == b""
     assert [stream.replace(b"!", b"") for stream in received] == [data * 8]
 
 

@@ -12,6 +12,7 @@ from tests.dataplane.datagrams import UdpServer, ask, balancer_of, change, clien
 from tests.dataplane.running import open_descriptors
 from uproxy.config import Config, UdpSettings
 from uproxy.config_rules import Duration
+from uproxy.dataplane.context import Binding
 from uproxy.dataplane.flows import ENDED_PER_TURN
 
 if TYPE_CHECKING:
@@ -106,6 +107,19 @@ def test_beyond_the_cap_the_least_recently_used_flow_of_all_services_ends(start_
         assert len(plane.flows) == 4
 
 
+def test_a_client_that_only_sends_is_used_as_much_as_one_that_is_answered(start_plane: Callable[..., RunningPlane]) -> None:
+    plane = start_plane(budget=4)
+    assert plane.flows.limit == 2
+    with UdpServer(silence) as server, ExitStack() as stack:
+        key = serve(plane, balancer_of(plane, server.endpoint))
+        first, second, third = (stack.enter_context(client(key)) for _ in range(3))
+        for number, sock in enumerate((first, second, first, third, first), 1):
+            sock.send(b"")
+            plane.until(lambda number=number: len(server.sources) == number)  # type: ignore[misc] # mypy cannot infer a lambda's default
+        assert len({server.sources[number] for number in (0, 2, 4)}) == 1
+        assert plane.counters.flow_evictions == {"cap": 1}
+
+
 def test_an_endpoint_that_leaves_takes_its_flows_and_no_others(plane: RunningPlane) -> None:
     with ExitStack() as stack:
         servers = {name: stack.enter_context(UdpServer(tagged(name))) for name in (b"a", b"b")}
@@ -134,14 +148,13 @@ def test_a_listener_that_closes_ends_its_flows_at_once_and_frees_its_address(pla
         def close_and_open() -> None:
             plane.plane.close(key)
             assert len(plane.flows) == 0
-            stack.enter_context(client(key))  # somebody else may have the address: nobody does
+            plane.plane.open(Binding(key, key.port), balancer.service_port, balancer, keep_client_address=False)
 
         plane.call(close_and_open)
-        serve(plane, balancer, port=key.port)
         for sock in socks:
             assert ask(sock, b"again") == b"again"
         plane.call(lambda: plane.plane.close(key))
-        plane.until(lambda: open_descriptors() == before + 6)
+        plane.until(lambda: open_descriptors() == before + 5)
         with pytest.raises(ConnectionRefusedError):
             ask(socks[0], b"anybody?")
         assert list(plane.call(plane.plane.traffic)) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -106,6 +107,17 @@ def test_an_annotation_of_the_service_gives_the_nodes_address(shared: Stand, fam
 def test_source_ports_of_kept_addresses_come_from_their_own_range(shared: Stand, behind: dict[str, Served], family: int) -> None:
     ports = {client.ask(shared.lab.pod, behind["pod2"].vip(family), 80).port for _ in range(20)}
     assert all(61000 <= port <= 65535 for port in ports)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_one_client_socket_may_use_two_services_with_the_same_endpoint(shared: Stand, family: int) -> None:
+    """Both flows have the client's address and the same endpoint: each must get its own answers all the same."""
+    one, other = (shared.serve(f"{name}-{family}", shared.lab.pod2) for name in ("one", "other"))
+    with client.open_socket(shared.lab.pod, one.vip(family), socket.SOCK_DGRAM) as conversation:
+        for served in (one, other, one, other):
+            conversation.sendto(served.name.encode(), (served.vip(family), served.port))
+            answer, sender = conversation.recvfrom(64)
+            assert (answer.decode(), *sender[:2]) == (served.name, served.vip(family), served.port)
 
 
 def test_without_pod_cidrs_the_routes_tell_what_a_local_pod_is(stand: Stand) -> None:

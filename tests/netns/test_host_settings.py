@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -62,6 +63,25 @@ def test_losing_the_default_route_later_changes_nothing(stand: Stand) -> None:
     with stand.lab.without_default_route(stand.lab.node):
         assert_served(stand, served, "pod2")
     assert_served(stand, served, "pod2")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_our_rules_do_not_catch_does_not_circle_in_the_node(stand: Stand, family: int) -> None:
+    """Routes that stand in for a default route must not catch forwarded packets: each would go round the loopback device 63 times."""
+    with stand.lab.without_default_route(stand.lab.node):
+        stand.start()
+        served = stand.serve("web", stand.lab.pod2)
+        stand.uproxy.kill()
+        stand.lab.node.namespace.run("nft", "flush", "ruleset")
+        before = loopback_packets(stand)
+        with pytest.raises(OSError, match=r"unreachable|No route"):
+            client.tcp(stand.lab.pod, served.external(family), 80)
+        assert loopback_packets(stand) - before < 10
+
+
+def loopback_packets(stand: Stand) -> int:
+    found = json.loads(stand.lab.node.namespace.run("ip", "-j", "-s", "link", "show", "lo"))
+    return int(found[0]["stats64"]["rx"]["packets"])
 
 
 def test_with_source_checks_that_look_at_marks_all_clients_are_served(stand: Stand) -> None:

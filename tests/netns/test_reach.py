@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 
 import pytest
 
 from tests.lab import client, kernel
 from tests.lab.manifests import Served
 from tests.lab.stand import Stand
-from tests.lab.ways import CLIENTS, FAMILIES, Way, ask, entrance, ways
+from tests.lab.ways import CLIENTS, FAMILIES, Way, ask, assert_served, entrance, ways
 
 pytestmark = pytest.mark.netns
+
+SO_NO_CHECK = 11  # asm-generic/socket.h; the socket module does not know it
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +35,14 @@ def test_datagrams_arrive_whole_fragmented_or_not(shared: Stand, web: Served, wh
     for address_class in ("ClusterIP", "NodePort"):
         address, port = entrance(shared, web, address_class, family)
         assert client.round_trip(shared.lab[who], address, port, payload) == payload
+
+
+@pytest.mark.parametrize("who", CLIENTS)
+def test_datagrams_without_a_checksum_arrive(shared: Stand, web: Served, who: str) -> None:
+    """IPv4 lets a sender leave it out (RFC 768); a port that is rewritten must not turn "none" into a wrong one."""
+    with client.udp(shared.lab[who], web.vip(4), web.port) as conversation:
+        conversation.setsockopt(socket.SOL_SOCKET, SO_NO_CHECK, 1)
+        assert client.who(conversation).name == "pod2"
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -78,3 +89,10 @@ def test_a_reset_of_the_endpoint_reaches_the_client_as_a_reset(shared: Stand, we
         conversation.sendall(b"reset\n")
         with pytest.raises(ConnectionResetError):
             conversation.recv(1)
+
+
+def test_the_other_event_loop_serves_as_well(stand: Stand) -> None:
+    stand.start("--loop", "asyncio")
+    served = stand.serve("web", stand.lab.pod2)
+    assert_served(stand, served, "pod2")
+    assert client.half_closed_reply(stand.lab.outside, served.vip(4), served.port, 300_000) == client.pattern(300_000)

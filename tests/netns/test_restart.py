@@ -49,6 +49,19 @@ def test_a_crash_and_a_restart_refuse_nobody(stand: Stand, who: str) -> None:
     assert traffic.seconds_until_served(restarted) < 1.5, "a lost SYN is sent again after one second"
 
 
+def test_a_planned_restart_breaks_no_connection(stand: Stand) -> None:
+    first = stand.start()
+    served = stand.serve("web", stand.lab.pod2)
+    with Traffic(stand.lab.pod, served.vip(4), 80) as traffic:
+        eventually(lambda: len(traffic.attempts) > 20)
+        first.signal(signal.SIGTERM)
+        assert first.wait() == 0
+        stand.start()
+        already = len(traffic.attempts)
+        eventually(lambda: len(traffic.attempts) > already + 20)
+    assert traffic.errors() == []
+
+
 def test_services_removed_while_nobody_ran_are_gone_after_the_start(stand: Stand) -> None:
     stand.start().kill()
     stand.start()

@@ -135,9 +135,12 @@ def _chains(marks: Marks, families: list[Family]) -> dict[str, list[str]]:
 
 def _services(family: Family, layer: str, deliver: str) -> list[str]:
     key = f"{layer} daddr . meta l4proto . th dport"
+    # Rewriting the port amends the checksum, and so would make a wrong one of "none" (zero, RFC 768; IPv6 knows none).
+    unchecked = f"udp checksum 0 udp dport set {key} map @ports{family} udp checksum set 0 meta mark set meta mark | {deliver} accept"
     return [
         f"tcp flags & (fin | syn | rst | ack) == syn {key} @refusing{family} reject with tcp reset",
         f"tcp dport set {key} map @ports{family} meta mark set meta mark | {deliver} accept",
+        *([unchecked] if family is Family.IPV4 else []),
         f"udp dport set {key} map @ports{family} meta mark set meta mark | {deliver} accept",
         "meta l4proto tcp reject with tcp reset",
         "meta l4proto udp reject",

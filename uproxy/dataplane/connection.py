@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import errno
 import socket
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
 
 from uproxy.dataplane.counters import count
 from uproxy.dataplane.pipes import Pipe
@@ -23,15 +24,13 @@ if TYPE_CHECKING:
     from uproxy.dataplane.tcp import TcpListener
 
 
+# What the kernel makes of a reset that follows a FIN (tcp_reset of net/ipv4/tcp_input.c): the peer gets both as well.
+RESET_AFTER_FIN: Final = "EPIPE"
+
+
 def name_of(error: OSError) -> str:
     """Give an error's symbolic name: the reason under which it is counted."""
     return errno.errorcode.get(error.errno or 0, "unknown")
-
-
-# What a side of a connection that has ended refers to: it holds bytes for ever, so that nothing is read for it.
-_GONE: Side = Side.__new__(Side)
-_GONE.held = NOTHING
-_GONE.broken = ""
 
 
 class Connection:
@@ -62,6 +61,7 @@ class Connection:
         """
         client, upstream = self.client, self.upstream
         reactor = self._tcp.reactor
+        self._tcp.settling.add(self)
         reactor.replace(upstream.sock.fileno(), upstream.on_event)
         before = client.meter.bytes
         if seen:
@@ -78,10 +78,13 @@ class Connection:
 
     def ended(self, side: Side) -> None:
         """Pass the end of side's stream on: every byte before it has been sent. The other direction lives on."""
-        if side.broken:
-            self.lost(side)
-            return
         if side.ended:
+            return
+        if side.broken:
+            if side.broken == RESET_AFTER_FIN:
+                with suppress(OSError):
+                    side.peer.sock.shutdown(socket.SHUT_WR)
+            self.lost(side)
             return
         side.ended = True
         peer = side.peer
@@ -94,11 +97,14 @@ class Connection:
         except OSError as error:
             self.unreachable(peer, error)
             return
-        self._tcp.half_closed.add(self)
+        self._tcp.half_closed.add(self, self._tcp.reactor.now)
 
     def errored(self, side: Side) -> None:
         """Take note that side's socket is dead; what arrived before is still read from it and passed on."""
-        side.refuse_more("ECONNRESET")
+        error = side.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if not error:
+            return
+        side.refuse_more(errno.errorcode.get(error, "unknown"))
         if side.ended or side.peer.broken:
             self.lost(side)
 
@@ -152,8 +158,21 @@ class Connection:
     def _release(self) -> None:
         """Give back pipes, leave the sweep, and break the reference cycle: nothing is left for the garbage collector."""
         self._tcp.half_closed.discard(self)
+        self._tcp.settling.discard(self)
         for side in (self.client, self.upstream):
             if isinstance(side.held, Pipe):
                 self._tcp.pipes.give(side.held)
             side.held = NOTHING
             side.peer = _GONE
+            side.connection = _ENDED
+
+
+# What the sides of a connection that has ended refer to: a peer that holds bytes for ever, so that nothing is read for
+# it, and a connection that has ended. Without them each would have to be asked for None on the hot path.
+_GONE: Final = Side.__new__(Side)
+_ENDED: Final = Connection.__new__(Connection)
+_GONE.held = NOTHING
+_GONE.broken = ""
+_GONE.peer = _GONE
+_GONE.connection = _ENDED
+_ENDED.client = _ENDED.upstream = _GONE

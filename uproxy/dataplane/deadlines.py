@@ -28,10 +28,12 @@ class Deadlines(Generic[Item]):
     def __len__(self) -> int:
         return len(self._due)
 
-    def add(self, item: Item) -> None:
-        """Let the item expire `delay` seconds from now; adding it again starts anew."""
-        self._due.pop(item, None)
-        self._due[item] = self._loop.time() + self._delay
+    def add(self, item: Item, now: float) -> None:
+        """Let the item expire `delay` seconds from now (the loop's time); adding it again starts anew."""
+        due = self._due
+        if item in due:
+            del due[item]
+        due[item] = now + self._delay
         if self._timer is None:
             self._timer = self._loop.call_later(self._delay, self._fire)
 
@@ -61,3 +63,45 @@ class Deadlines(Generic[Item]):
         if self._due and self._timer is None:
             earliest = next(iter(self._due.values()))
             self._timer = self._loop.call_later(max(0.0, earliest - now), self._fire)
+
+
+class Settling(Generic[Item]):
+    """Calls settled(item) one to two periods after add(item), unless it was discarded.
+
+    Cheaper than Deadlines, for nothing depends on the moment: two sets that change places once per period.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, period: float, settled: Callable[[Item], None]) -> None:
+        self._loop = loop
+        self._period = period
+        self._settled = settled
+        self._young: set[Item] = set()
+        self._old: set[Item] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, item: Item) -> None:
+        """Let the item settle."""
+        self._young.add(item)
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._period, self._fire)
+
+    def discard(self, item: Item) -> None:
+        """Let the item not settle; nothing happens when it is not there."""
+        self._young.discard(item)
+        self._old.discard(item)
+
+    def clear(self) -> None:
+        """Let nothing settle any more."""
+        self._young.clear()
+        self._old.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _fire(self) -> None:
+        self._timer = None
+        settled, self._old, self._young = self._old, self._young, set()
+        if self._old:
+            self._timer = self._loop.call_later(self._period, self._fire)
+        for item in settled:
+            self._settled(item)

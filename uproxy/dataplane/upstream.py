@@ -59,16 +59,18 @@ class Upstreams:
         # Not the first one: connections of the run before may still be known to the endpoints.
         self._next_port = random.randint(self._first_port, self._last_port)
         tcp = socket.IPPROTO_TCP
-        self._options = (
-            (tcp, socket.TCP_NODELAY, 1),
-            # The handshake's ACK rides on the first data: one packet less per connection (5 % of its CPU).
-            (tcp, socket.TCP_QUICKACK, 0),
+        self._lasting_options = (
             (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
             (tcp, socket.TCP_KEEPIDLE, max(1, round(settings.keepalive_idle))),
             (tcp, socket.TCP_KEEPINTVL, max(1, round(settings.keepalive_interval))),
             (tcp, socket.TCP_KEEPCNT, settings.keepalive_probes),
             (tcp, socket.TCP_USER_TIMEOUT, round(settings.user_timeout * 1000)),
         )
+
+    def settle(self, sock: _socket.socket) -> None:
+        """Set the options that matter only for a connection that lasts: whether its peer is still there."""
+        for level, name, value in self._lasting_options:
+            sock.setsockopt(level, name, value)
 
     def open(self, endpoint: Endpoint, client: str, *, keep_client_address: bool) -> _socket.socket:
         """Begin to connect to the endpoint; the socket is non-blocking and writable once the connection stands.
@@ -86,8 +88,9 @@ class Upstreams:
 
     def _new_socket(self, family: int) -> _socket.socket:
         sock = _socket.socket(family, SOCKET_TYPE)
-        for level, name, value in self._options:
-            sock.setsockopt(level, name, value)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # The handshake's ACK rides on the first data: one packet less per connection (5 % of its CPU).
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
         return sock
 
     def _connect(self, sock: _socket.socket, endpoint: Endpoint) -> _socket.socket:

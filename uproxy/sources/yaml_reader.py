@@ -61,10 +61,12 @@ def read(text: str, bounds: Bounds) -> Generator[None, None, list[Any]]:
 
 def _feed(parser: CParser, builder: _Builder) -> Generator[None, None, None]:
     next_event = parser.get_event
-    take = builder.take
+    takers = _TAKERS
     countdown = STEP_EVENTS
     while (event := next_event()) is not None:
-        take(event)
+        taker = takers.get(type(event))
+        if taker is not None:
+            taker(builder, event)
         countdown -= 1
         if not countdown:
             countdown = STEP_EVENTS
@@ -84,21 +86,6 @@ class _Builder:
         self._plain: dict[str, Any] = {}
         self._stack: list[tuple[Any, str | None, str | None, int]] = []
         self._start_document()
-        self._takers: dict[type, Callable[[Any], None]] = {
-            ScalarEvent: self._scalar,
-            MappingStartEvent: self._start_map,
-            SequenceStartEvent: self._start_list,
-            MappingEndEvent: self._end,
-            SequenceEndEvent: self._end,
-            AliasEvent: self._alias,
-            DocumentEndEvent: self._end_document,
-        }
-
-    def take(self, event: yaml.Event) -> None:
-        """Take the next event; raises Malformed."""
-        taker = self._takers.get(type(event))
-        if taker is not None:
-            taker(event)
 
     def _start_document(self) -> None:
         self._open: Any = None
@@ -109,11 +96,13 @@ class _Builder:
         self._merges: dict[int, list[Any]] = {}
         self._stack.clear()
 
-    def _end_document(self, _event: object) -> None:
+    def end_document(self, _event: object) -> None:
+        """End the document."""
         self.documents.append(self._root)
         self._start_document()
 
-    def _scalar(self, event: ScalarEvent) -> None:
+    def take_scalar(self, event: ScalarEvent) -> None:
+        """Take a scalar: a key, or a value."""
         value = event.value
         opened = self._open
         if type(opened) is dict and self._key is None:
@@ -153,10 +142,12 @@ class _Builder:
             opened[self._key] = value
             self._key = None
 
-    def _start_map(self, event: MappingStartEvent) -> None:
+    def start_map(self, event: MappingStartEvent) -> None:
+        """Begin a map."""
         self._start({}, event, "tag:yaml.org,2002:map")
 
-    def _start_list(self, event: SequenceStartEvent) -> None:
+    def start_list(self, event: SequenceStartEvent) -> None:
+        """Begin a list."""
         self._start([], event, "tag:yaml.org,2002:seq")
 
     def _start(self, value: Any, event: Any, tag: str) -> None:  # noqa: ANN401 - either kind of collection and its event
@@ -172,7 +163,8 @@ class _Builder:
             self._anchors.pop(event.anchor, None)
         self._open, self._key = value, None
 
-    def _end(self, event: yaml.Event) -> None:
+    def end(self, event: yaml.Event) -> None:
+        """End the list or map that is being filled."""
         value = self._open
         if self._merges and id(value) in self._merges:
             self._merge(value, event)
@@ -181,7 +173,8 @@ class _Builder:
             self._anchors[anchor] = (value, 1 + self._nodes - nodes_before)
         self._add(value, event)
 
-    def _alias(self, event: AliasEvent) -> None:
+    def take_alias(self, event: AliasEvent) -> None:
+        """Take what an anchor stands for."""
         found = self._anchors.get(event.anchor or "")
         if found is None:
             raise Malformed(_line(event), f"the alias *{event.anchor} stands for nothing, or for what it is in")
@@ -208,6 +201,18 @@ class _Builder:
         self._nodes += nodes
         if self._nodes > self._bounds.nodes:
             raise Malformed(_line(event), f"comes to more than {self._bounds.nodes} values (aliases counted each time)")
+
+
+# Not in the builder: bound methods in it would be a cycle, and each document garbage that only the collector finds.
+_TAKERS: Final[dict[type[yaml.Event], Callable[[_Builder, Any], None]]] = {
+    ScalarEvent: _Builder.take_scalar,
+    MappingStartEvent: _Builder.start_map,
+    SequenceStartEvent: _Builder.start_list,
+    MappingEndEvent: _Builder.end,
+    SequenceEndEvent: _Builder.end,
+    AliasEvent: _Builder.take_alias,
+    DocumentEndEvent: _Builder.end_document,
+}
 
 
 def _line(event: yaml.Event) -> int:

@@ -1,0 +1,135 @@
+"""The HTTP servers over real sockets: paths, codes, bodies, and addresses that are taken for a while."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import time
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+from msgspec.structs import replace
+
+from tests.admin.measured import measured
+from uproxy.admin.health import Health
+from uproxy.admin.metrics import Metrics
+from uproxy.admin.server import go_time, serve_admin
+from uproxy.config import Config
+from uproxy.config_rules import Duration
+from uproxy.log import configure
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from aiohttp import ClientSession
+
+
+def free_address() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"127.0.0.1:{server.getsockname()[1]}"
+
+
+@asynccontextmanager
+async def serving(health: Health, healthz: str, metrics: str) -> AsyncIterator[ClientSession]:
+    """Run both servers until the block ends; give a client."""
+    config = replace(Config(), healthz_bind_address=healthz, metrics_bind_address=metrics, bind_retry=Duration(0.05))
+    task = asyncio.create_task(serve_admin(config, health, Metrics(measured()), configure(config.logging)))
+    try:
+        async with aiohttp.ClientSession() as client:
+            yield client
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def ask(client: ClientSession, address: str, path: str) -> tuple[int, str, str]:
+    """Give status, body and content type; a server that does not listen yet is asked again, ten seconds at most."""
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                async with client.get(f"http://{address}{path}") as response:
+                    return response.status, await response.text(), response.headers["Content-Type"]
+            except aiohttp.ClientConnectionError:
+                await asyncio.sleep(0.01)
+
+
+def healthy() -> Health:
+    health = Health(60, time.monotonic())
+    health.synced(time.monotonic())
+    return health
+
+
+async def test_healthz_tells_when_it_was_updated_and_that_the_node_is_eligible() -> None:
+    address = free_address()
+    async with serving(healthy(), address, "") as client:
+        status, body, kind = await ask(client, address, "/healthz")
+        assert (status, kind.split(";")[0]) == (200, "application/json")
+        assert set(json.loads(body)) == {"lastUpdated", "currentTime", "nodeEligible"}
+
+
+async def test_a_proxy_that_never_synced_is_not_healthy_but_alive() -> None:
+    address = free_address()
+    async with serving(Health(60, time.monotonic()), address, "") as client:
+        assert (await ask(client, address, "/healthz"))[0] == 503
+        assert (await ask(client, address, "/livez"))[0] == 200
+
+
+async def test_a_draining_proxy_sends_load_balancers_elsewhere_and_needs_no_restart() -> None:
+    address, health = free_address(), healthy()
+    health.draining()
+    async with serving(health, address, "") as client:
+        assert (await ask(client, address, "/healthz"))[0] == 503
+        assert (await ask(client, address, "/livez"))[0] == 200
+
+
+async def test_a_failure_is_told_once_it_has_lasted_too_long() -> None:
+    address, health = free_address(), Health(60, time.monotonic() - 100)
+    health.failed(time.monotonic(), "nft is missing")
+    async with serving(health, address, "") as client:
+        status, body, _ = await ask(client, address, "/livez")
+        assert (status, json.loads(body)["lastFailure"]) == (503, "nft is missing")
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics", "/healthz/x"])
+async def test_other_paths_of_the_health_server_are_not_found(path: str) -> None:
+    address = free_address()
+    async with serving(healthy(), address, "") as client:
+        assert (await ask(client, address, path))[0] == 404
+
+
+async def test_the_metrics_server_tells_mode_metrics_and_that_it_runs() -> None:
+    address = free_address()
+    async with serving(healthy(), "", address) as client:
+        assert await ask(client, address, "/proxyMode") == (200, "userspace", "text/plain; charset=utf-8")
+        assert (await ask(client, address, "/healthz"))[:2] == (200, "ok")
+        status, body, kind = await ask(client, address, "/metrics")
+        assert (status, kind.split(";")[0]) == (200, "text/plain")
+        assert "kubeproxy_sync_proxy_rules_last_timestamp_seconds" in body
+
+
+async def test_questions_to_the_health_server_are_counted_by_code() -> None:
+    health, metrics = free_address(), free_address()
+    async with serving(healthy(), health, metrics) as client:
+        await ask(client, health, "/healthz")
+        await ask(client, health, "/healthz")
+        body = (await ask(client, metrics, "/metrics"))[1]
+        assert 'kubeproxy_proxy_healthz_total{code="200"} 2.0' in body
+
+
+async def test_an_address_that_is_taken_is_tried_until_it_is_free() -> None:
+    address = free_address()
+    host, port = address.split(":")
+    holder = socket.create_server((host, int(port)))
+    async with serving(healthy(), address, "") as client:
+        await asyncio.sleep(0.1)
+        holder.close()
+        assert (await ask(client, address, "/healthz"))[0] == 200
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0001-01-01 00:00:00 +0000 UTC"), (1.5, "1970-01-01 00:00:01.500000 +0000 UTC")])
+def test_times_are_written_as_go_writes_them(seconds: float, text: str) -> None:
+    assert go_time(seconds) == text

@@ -1,0 +1,1 @@
+"""Sources: manifests from text to events, and a real folder that is followed."""
