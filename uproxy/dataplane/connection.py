@@ -37,6 +37,8 @@ class Connection:
     """A client's socket and an endpoint's, both connected. Exactly two descriptors, six while bytes wait in pipes."""
 
     __slots__ = ("_listener", "_tcp", "client", "upstream")
+    client: Side
+    upstream: Side
 
     def __init__(self, listener: TcpListener, client: _socket.socket, upstream: _socket.socket) -> None:
         self._listener = listener
@@ -157,11 +159,12 @@ class Connection:
 
     def _release(self) -> None:
         """Give back pipes, leave the sweep, and break the reference cycle: nothing is left for the garbage collector."""
-        self._tcp.half_closed.discard(self)
-        self._tcp.settling.discard(self)
+        tcp = self._tcp
+        tcp.half_closed.discard(self)
+        tcp.settling.discard(self)
         for side in (self.client, self.upstream):
-            if isinstance(side.held, Pipe):
-                self._tcp.pipes.give(side.held)
+            if side.held and isinstance(side.held, Pipe):
+                tcp.pipes.give(side.held)
             side.held = NOTHING
             side.peer = _GONE
             side.connection = _ENDED

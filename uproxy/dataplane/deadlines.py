@@ -6,13 +6,15 @@ operation each and no timer object per item: at 10,000 connections a second that
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
 Item = TypeVar("Item")
+# Items settled before the loop gets a turn: five system calls each make this about 0.5 ms.
+SETTLED_PER_ROUND: Final = 256
 
 
 class Deadlines(Generic[Item]):
@@ -103,5 +105,11 @@ class Settling(Generic[Item]):
         settled, self._old, self._young = self._old, self._young, set()
         if self._old:
             self._timer = self._loop.call_later(self._period, self._fire)
-        for item in settled:
-            self._settled(item)
+        self._settle(settled)
+
+    def _settle(self, settled: set[Item]) -> None:
+        """Settle some, the rest in the loop's next round. Those that end meanwhile are still called: they must not mind."""
+        for _ in range(min(SETTLED_PER_ROUND, len(settled))):
+            self._settled(settled.pop())
+        if settled:
+            self._loop.call_soon(self._settle, settled)

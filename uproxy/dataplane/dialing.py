@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 FAILED: Final = ERROR | CLOSED
 TIMEOUT: Final = "timeout"
+NONE_YET: Final[tuple[Endpoint, ...]] = ()
 # Our own lack of a source port says nothing about the endpoint.
 NOT_THE_ENDPOINTS_FAULT: Final = frozenset({errno.EADDRNOTAVAIL})
 
@@ -48,10 +49,8 @@ class Dial:
         self._address = address
         self._endpoint: Endpoint | None = None
         self._upstream: _socket.socket | None = None
-        self._refused: tuple[Endpoint, ...] = ()
-        self._slow: tuple[Endpoint, ...] = ()
-        self._timeouts = 0
-        self._seen = 0
+        self._refused = self._slow = NONE_YET
+        self._timeouts = self._seen = 0
 
     def start(self) -> None:
         """Begin an attempt; on an immediate failure the next one, until one is under way or there is none left."""

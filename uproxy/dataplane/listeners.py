@@ -106,6 +106,7 @@ class Dataplane:
         self.stop_listening()
         self.abort_all()
         self._tcp.close()
+        self._context.flows.stop()
 
     def traffic(self) -> Iterable[tuple[ServicePortName, Traffic]]:
         """Give what each ServicePort with a listener or a connection has carried."""

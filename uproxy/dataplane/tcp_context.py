@@ -66,7 +66,8 @@ class TcpContext:
         self.pipes.close()
 
     def _settle(self, connection: Connection) -> None:
-        self.upstreams.settle(connection.upstream.sock)
+        if connection.is_open:
+            self.upstreams.settle(connection.upstream.sock)
 
     def _check_silence(self, connection: Connection) -> None:
         """End a half-closed connection that has been silent for the whole timeout; look again later at one that was not.

@@ -57,7 +57,8 @@ class Serving:
         self._log = log
         self._keep_clients = keep_clients
         self._released = released
-        self._lingering: Deadlines[RouteKey] = Deadlines(asyncio.get_running_loop(), linger, self._release)
+        self._loop = asyncio.get_running_loop()
+        self._lingering: Deadlines[RouteKey] = Deadlines(self._loop, linger, self._release)
 
     def plan(self, changed: Mapping[RouteKey, Route | None], local_addresses: frozenset[str], *, retry: bool) -> Plan:
         """Take over the changed routes and say what to do; retry: also about those that failed before."""
@@ -130,7 +131,7 @@ class Serving:
     def drained(self, key: RouteKey) -> None:
         """Note that the last connection of a closed listener ended: the kernel may still be sending the tail of a reply."""
         if self._bindings.is_draining(key):
-            self._lingering.add(key)
+            self._lingering.add(key, self._loop.time())
 
     def _release(self, key: RouteKey) -> None:
         if self._bindings.is_draining(key) and not self._dataplane.connections(key):

@@ -114,7 +114,7 @@ def _next_separator(raw: bytes, start: int) -> int:
     return found + 1 if found >= 0 else len(raw)
 
 
-_directives: Final = re.compile(rb"(?:\A|(?<=\n))%[^\n]*\n(?:[ \t]*(?:#[^\n]*)?\r?\n|%[^\n]*\n)*\Z").search
+_directives: Final = re.compile(rb"(?:\A|(?<=\n)\.\.\.[^\n]*\n)((?:[ \t]*(?:#[^\n]*)?\r?\n|%[^\n]*\n)+)\Z").search
 
 
 def _without_directives(chunk: bytes) -> bytes:
@@ -122,7 +122,7 @@ def _without_directives(chunk: bytes) -> bytes:
     if not chunk.startswith(b"%") and b"\n%" not in chunk:
         return chunk
     match = _directives(chunk)
-    return chunk[: match.start()] if match else chunk
+    return chunk[: match.start(1)] if match else chunk
 
 
 def _parse_chunk(chunk: bytes, *, json: bool, bounds: Bounds) -> Generator[None, None, Parsed]:
@@ -191,7 +191,7 @@ def _parse_json(value: bytes) -> Generator[None, None, Parsed]:
     """Decode a JSON value, or several that stand one after the other. Raises _NotJson."""
     try:
         _value.decode(value)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return (yield from _parse_json_values(value.decode()))
     yield
     return ((yield from _decode_json(value)),)
@@ -221,7 +221,7 @@ def _decode_json(value: bytes) -> Generator[None, None, tuple[Decoded, ...]]:
         head = _list.decode(value)
         yield
         items = _items.decode(head.items) if isinstance(head.items, Raw) else []
-    except msgspec.MsgspecError:  # no object, or items that are no list: decode has the words for it
+    except (msgspec.MsgspecError, RecursionError):  # no object, or items that are no list: decode has the words for it
         return decode_json(value)
     if len(items) <= ITEMS_PER_STEP:
         return decode_json(value)
