@@ -107,4 +107,4 @@ def test_datagrams_of_fifty_thousand_sources_take_no_more_than_their_share(stand
     assert metrics["uproxy_flows_total"] > share, "the flood has reached the limit"
     assert metrics["uproxy_flows_active"] <= share
     assert metrics["uproxy_flow_evictions_total"] > 0
-    assert uproxy.metrics()["uproxy_accept_pauses_total"] == 0
+    assert metrics.get("uproxy_accept_pauses_total", 0) == 0, "descriptors have not run out"

@@ -63,7 +63,7 @@ def test_other_marks_are_another_version_of_the_rules() -> None:
     other = ruleset.rules(Marks(0x10, 0x20), BOTH)
     assert other.version != ruleset.rules(MARKS, BOTH).version
     assert "0x1000" not in other.text
-    assert other.text.count("| 0x10 ") == 4
+    assert other.text.count("| 0x10 ") == 5
 
 
 def test_rules_use_neither_nat_nor_conntrack() -> None:

@@ -120,14 +120,14 @@ class Reactor:
         self._in_turn = True
         handlers = self._handlers
         for _ in range(WAITS_PER_TURN):
-            events = iter(self._epoll.poll(0, EVENTS_PER_WAIT))
+            fetched = self._epoll.poll(0, EVENTS_PER_WAIT)
             self.now = time.monotonic()
-            quiet = True
+            quiet = not fetched
+            events = iter(fetched)
             descriptor = -1
             while True:
                 try:
                     for descriptor, mask in events:
-                        quiet = False
                         handler = handlers.get(descriptor)
                         if handler is not None:
                             handler(mask)

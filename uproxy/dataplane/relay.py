@@ -65,7 +65,7 @@ class Side:
         """Take note of what the epoll says, send what is held, read what has come. The common case is three tests."""
         if mask & RARE:
             self._note(mask)
-        if mask & WRITE and self.held is not None:
+        if self.held is not None and mask & WRITE:
             self.flush()
         if mask & READABLE:
             self.pump()

@@ -36,6 +36,10 @@ class Signature(Struct, frozen=True, gc=False):
     ctime_ns: int
 
 
+UNKNOWN: Final = Signature(0, 0, 0, 0, 0)
+"""The signature of a file that there is, but that cannot be looked at."""
+
+
 class Listing(Struct, frozen=True):
     """A folder at one moment: its device and inode, and its manifests by name."""
 
@@ -73,6 +77,9 @@ def scan(folder: str) -> Listing:
                 try:
                     status = entry.stat()
                 except FileNotFoundError:  # gone meanwhile, or a link that leads nowhere
+                    continue
+                except OSError:  # a link to itself, a folder on the way that may not be entered: reading it has the words
+                    files[entry.name] = UNKNOWN
                     continue
                 if stat.S_ISREG(status.st_mode):
                     files[entry.name] = _signature(status)

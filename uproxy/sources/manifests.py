@@ -37,8 +37,8 @@ FILES_PER_READ: Final = 32
 """Files read by one call into a thread: such a call costs 0.1 ms, as much as reading a small file three times."""
 
 # No file has one of these, so such a file is read again at the next look.
-_UNSETTLED: Final = Signature(0, 0, 0, 0, 0)
-_UNREADABLE: Final = Signature(0, 0, -1, 0, 0)
+_UNSETTLED: Final = Signature(0, 0, -1, 0, 0)
+_UNREADABLE: Final = Signature(0, 0, -2, 0, 0)
 
 _Read = tuple[bytes, Signature] | OSError | ValueError
 """What came of reading a file: its bytes, or the reason why there are none."""
