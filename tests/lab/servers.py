@@ -38,11 +38,6 @@ class Servers:
             if stream is not None:
                 stream.close()
 
-    @property
-    def pid(self) -> int:
-        """The process, for stopping and continuing it."""
-        return self._process.pid
-
     def __enter__(self) -> Self:
         return self
 

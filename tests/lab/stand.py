@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self, Unpack
 from tests.lab import client
 from tests.lab.manifests import Options, Served, Services, Target, targets
 from tests.lab.process import Uproxy
-from tests.lab.servers import PORT, Servers
+from tests.lab.servers import Servers
 from tests.lab.topology import Lab
 from tests.lab.wiring import ADDRESSES
 
@@ -27,15 +27,14 @@ class Stand:
         self.services = Services(folder / "manifests")
         self.services.write_node(self.lab.node)
         self._started: list[Uproxy] = []
-        self._servers = [Servers([self.lab[name] for name in ADDRESSES])]
+        self._servers = Servers([self.lab[name] for name in ADDRESSES])
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         logs = [uproxy.log() for uproxy in self._started if uproxy.stop() is not None]
-        for servers in self._servers:
-            servers.close()
+        self._servers.close()
         self.lab.close()
         assert "Traceback" not in "\n".join(logs), "\n".join(logs)
 
@@ -56,14 +55,9 @@ class Stand:
         self._started.append(started)
         return started
 
-    def servers(self, hosts: Sequence[Host], port: int, suffix: str = "") -> Servers:
-        """Start more endpoints, which end with the stand."""
-        self._servers.append(Servers(hosts, port, suffix))
-        return self._servers[-1]
-
-    def serve(self, name: str, *to: Host, port: int = 80, target_port: int = PORT, **options: Unpack[Options]) -> Served:
+    def serve(self, name: str, *to: Host, port: int = 80, **options: Unpack[Options]) -> Served:
         """Add a Service behind which these hosts are, and wait until it answers."""
-        return self.await_served(self.services.add(name, targets(to, target_port), port, **options))
+        return self.await_served(self.services.add(name, targets(to), port, **options))
 
     def retarget(self, served: Served, to: Iterable[Target], **options: Unpack[Options]) -> None:
         """Give a Service other endpoints, without waiting for anything."""

@@ -142,7 +142,9 @@ def _node_lines() -> list[str]:
     lines = [*_stub_lines("node"), f"addr add {GATEWAY4}/32 dev lo scope link"]
     for pod in HOST_PODS:
         lines += _pod_side(f"to-{pod}", pod)
-    lines += [*_bridge("br-single", *BRIDGED_PODS), *_pod_side("br-single", *BRIDGED_PODS)]
+    # The gateway's addresses are the bridge's own and only ones, so that its redirects come from the gateway and are believed.
+    lines += [*_bridge("br-single", *BRIDGED_PODS), "link set br-single addrgenmode none"]
+    lines += [f"addr add {GATEWAY4}/32 dev br-single scope link", *_pod_side("br-single", *BRIDGED_PODS)]
     gateways = [_on_link(router_of(address)) for address in ADDRESSES[NEIGHBOUR_PODS[0]]]
     return [*lines, *_bridge("br-shared", *NEIGHBOUR_PODS), *_assign("br-shared", *gateways)]
 

@@ -81,6 +81,7 @@ def test_a_process_on_a_node_port_costs_that_port_alone_until_it_ends(shared: St
         shared.services.put(served, targets([shared.lab.pod2]))
         shared.await_served(served)
         shared.uproxy.wait_for_log("listen_failed", f"{node}:{served.node_port}/{protocol}")
+        assert shared.uproxy.metrics()["uproxy_failed_listeners"] == 1
         assert client.ask(outside, node, served.node_port, other).name == "pod2"
         assert client.ask(outside, served.external(4), served.port, protocol).name == "pod2"
         assert client.ask(outside, shared.lab.node.address(6), served.node_port, protocol).name == "pod2"
