@@ -13,12 +13,14 @@ import aiohttp
 import pytest
 from msgspec.structs import replace
 
-from tests.admin.measured import measured
+from tests.admin.measured import Carried, measured
 from uproxy.admin.health import Health
 from uproxy.admin.metrics import Metrics
 from uproxy.admin.server import go_time, serve_admin
-from uproxy.config import Config
+from uproxy.config import Config, MetricsSettings
 from uproxy.config_rules import Duration
+from uproxy.core.model import Protocol, ServicePortName
+from uproxy.dataplane.counters import Traffic
 from uproxy.log import configure
 
 if TYPE_CHECKING:
@@ -130,6 +132,66 @@ async def test_an_address_that_is_taken_is_tried_until_it_is_free() -> None:
         assert (await ask(client, address, "/healthz"))[0] == 200
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0, "0001-01-01 00:00:00 +0000 UTC"), (1.5, "1970-01-01 00:00:01.500000 +0000 UTC")])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+async def test_the_method_of_a_question_does_not_matter(method: str) -> None:
+    address = free_address()
+    async with serving(healthy(), address, "") as client:
+        await ask(client, address, "/healthz")
+        async with client.request(method, f"http://{address}/livez") as response:
+            assert response.status == 200
+            assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="IPv6 is off in this kernel")
+async def test_the_unspecified_ipv6_address_takes_ipv4_in_too() -> None:
+    # Chosen for every address: connections that ended a moment ago may hold a port that is free on 127.0.0.1.
+    with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as server:
+        port = server.getsockname()[1]
+    async with serving(healthy(), f"[::]:{port}", "") as client:
+        assert (await ask(client, f"[::1]:{port}", "/livez"))[0] == 200
+        assert (await ask(client, f"127.0.0.1:{port}", "/livez"))[0] == 200
+
+
+async def test_connections_that_ask_nothing_cannot_keep_others_out() -> None:
+    address = free_address()
+    host, port = address.split(":")
+    async with serving(healthy(), address, "") as client:
+        await ask(client, address, "/healthz")
+        idle = [await asyncio.open_connection(host, int(port)) for _ in range(3 * Config().admin_connections)]
+        assert (await ask(client, address, "/healthz"))[0] == 200
+        reader, _ = idle[0]
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+        for _, writer in idle:
+            writer.close()
+
+
+async def test_a_large_exposition_does_not_stop_the_loop() -> None:
+    carried = Carried()
+    for number in range(3_000):
+        carried.ports[ServicePortName("default", f"web-{number}", "http", Protocol.TCP)] = Traffic()
+    metrics = Metrics(measured(carried, MetricsSettings(per_service=True, per_service_limit=3_000)))
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    counting = asyncio.create_task(count_turns())
+    text = await metrics.exposition()
+    counting.cancel()
+    assert text.count(b"\n") > 15_000
+    assert turns > 10, "the loop went on while the text was written"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0001-01-01 00:00:00 +0000 UTC"),
+        (1.5, "1970-01-01 00:00:01.5 +0000 UTC"),
+        (10, "1970-01-01 00:00:10 +0000 UTC"),
+    ],
+)
 def test_times_are_written_as_go_writes_them(seconds: float, text: str) -> None:
     assert go_time(seconds) == text

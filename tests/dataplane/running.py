@@ -83,7 +83,7 @@ class RunningPlane:
         )
         self.ejector = Ejector(config.ejection.failures, config.ejection.base, config.ejection.limit)
         self._affinity = AffinityTable(1000)
-        self._thread = threading.Thread(target=self._run, name="data plane")
+        self._thread = threading.Thread(target=self._run, name="data plane", daemon=True)
         self._thread.start()
         self.reactor, self.plane = self.call(lambda: self._build(client_addresses))
         self.plane.on_drained = self.drained.append
@@ -128,7 +128,7 @@ class RunningPlane:
 
         async def wait() -> None:
             async with asyncio.timeout(WAIT):
-                while not condition():
+                while not condition():  # noqa: ASYNC110 - what is asked for has no event of its own
                     await asyncio.sleep(0.001)
 
         asyncio.run_coroutine_threadsafe(wait(), self.loop).result(WAIT + 1)
@@ -196,7 +196,7 @@ class Server:
         self.peers: list[tuple[str, int]] = []
         self._threads: list[threading.Thread] = []
         self._failures: list[BaseException] = []
-        self._acceptor = threading.Thread(target=self._accept, name="acceptor")
+        self._acceptor = threading.Thread(target=self._accept, name="acceptor", daemon=True)
 
     def __enter__(self) -> Server:  # noqa: PYI034 - it is final in all but name
         self._acceptor.start()
@@ -220,7 +220,7 @@ class Server:
                 sock.settimeout(WAIT)
                 self.peers.append(peer[:2])
                 self._threads = [thread for thread in self._threads if thread.is_alive()]
-                thread = threading.Thread(target=self._run, args=(sock,), name="endpoint")
+                thread = threading.Thread(target=self._run, args=(sock,), name="endpoint", daemon=True)
                 self._threads.append(thread)
                 thread.start()
 

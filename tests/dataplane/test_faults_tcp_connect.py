@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.dataplane.running import Server, black_hole, connect, echo, open_descriptors, read_all, read_exactly, refusing_endpoint, reset
-from uproxy.config import Config, Duration, EjectionSettings, TcpSettings
+from uproxy.config import Config, EjectionSettings, TcpSettings
+from uproxy.config_rules import Duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.dataplane.running import WAIT, Server, connect, echo, open_descriptors, read_all, read_exactly, reset, resident_bytes
-from uproxy.config import Config, Duration, TcpSettings
+from uproxy.config import Config, TcpSettings
+from uproxy.config_rules import Duration
 from uproxy.core.model import Endpoint
 from uproxy.dataplane.resetting import is_sent
 

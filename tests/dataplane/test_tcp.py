@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import socket
 import threading
@@ -12,8 +13,11 @@ import pytest
 
 from tests.dataplane.running import Server, connect, echo, free_port, open_descriptors, read_all, read_exactly, refusing_endpoint, reset
 from uproxy.config import Config, TcpSettings
+from uproxy.config_rules import Duration
 from uproxy.core.model import Endpoint, Protocol, RouteKey
+from uproxy.dataplane.connection import _ENDED, Connection
 from uproxy.dataplane.context import Binding
+from uproxy.dataplane.dialing import Dial
 from uproxy.dataplane.tcp import listener_options
 from uproxy.errors import ListenError
 
@@ -335,3 +339,57 @@ def test_twenty_thousand_connections_leave_nothing_behind(plane: RunningPlane) -
         plane.until(lambda: plane.plane.open_connections == 0)
         assert plane.call(lambda: (open_descriptors(), plane.descriptors.taken)) == before
         assert plane.call(plane.plane.totals).accepted == 20000
+
+
+def test_a_connection_that_has_ended_leaves_nothing_for_the_garbage_collector(plane: RunningPlane) -> None:
+    with Server(echo) as server:
+        key = plane.serve(refusing_endpoint(), server.endpoint)
+        gc.collect()
+        gc.disable()
+        try:
+            for number in range(30):
+                with connect(key) as client:
+                    client.sendall(b"x")
+                    assert client.recv(1) == b"x"
+                    if number % 3 == 0:
+                        reset(client)
+            plane.until(lambda: plane.plane.open_connections == 0)
+            left = [thing for thing in plane.call(gc.get_objects) if isinstance(thing, (Connection, Dial)) and thing is not _ENDED]
+        finally:
+            gc.enable()
+    assert left == []
+
+
+def test_a_connection_that_lasts_is_watched_for_a_peer_that_vanishes(start_plane: Callable[..., RunningPlane]) -> None:
+    """A short one is spared the system calls; keepalive_idle / 20 is the period after which they are made."""
+    plane = start_plane(Config(tcp=TcpSettings(keepalive_idle=Duration(1))))
+    with Server(echo) as server, connect(plane.serve(server.endpoint)) as client:
+        client.sendall(b"x")
+        assert client.recv(1) == b"x"
+        ((connection,),) = plane.call(lambda: [tuple(listener.connections) for listener in plane.plane._tcp_listeners()])
+        assert isinstance(connection, Connection)
+        upstream = connection.upstream.sock
+        plane.until(lambda: upstream.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 120_000)
+        assert upstream.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert upstream.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+
+
+def test_a_bug_that_one_client_meets_ends_that_client_alone(start_plane: Callable[..., RunningPlane]) -> None:
+    class Buggy:
+        """Fails for one client."""
+
+        def keeps(self, client: str, endpoint: Endpoint) -> bool:  # noqa: ARG002 - the Protocol's parameters
+            if client == "127.0.0.66":
+                raise RuntimeError("a bug")
+            return False
+
+    plane = start_plane(client_addresses=Buggy())
+    with Server(echo) as server:
+        key = plane.serve(server.endpoint, keep_client_address=True)
+        with pytest.raises(ConnectionResetError), connect(key, source="127.0.0.66") as unlucky:
+            unlucky.recv(1)
+        with connect(key) as client:
+            client.sendall(b"x")
+            assert client.recv(1) == b"x"
+    assert [str(error) for error in plane.log.unexpected] == ["a bug"]
+    plane.log.unexpected.clear()

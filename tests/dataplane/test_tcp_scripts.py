@@ -43,7 +43,9 @@ class Seen(NamedTuple):
 sides: st.SearchStrategy[Side] = st.sampled_from((0, 1))
 sizes = st.one_of(st.integers(1, 100), st.integers(1, 20_000))
 steps = st.one_of(
-    st.builds(Step, sides, st.just("send"), sizes), st.builds(Step, sides, st.just("read"), sizes), st.builds(Step, sides, st.just("shutdown"))
+    st.builds(Step, sides, st.just("send"), sizes),
+    st.builds(Step, sides, st.just("read"), sizes),
+    st.builds(Step, sides, st.just("shutdown"), st.just(0)),
 )
 
 

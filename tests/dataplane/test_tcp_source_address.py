@@ -6,14 +6,15 @@ import ctypes
 import os
 import subprocess
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.dataplane.running import WAIT, RunningPlane, Server, connect, echo, read_exactly
-from uproxy.config import Config, Duration, TcpSettings
+from uproxy.config import Config, TcpSettings
+from uproxy.config_rules import Duration
 from uproxy.dataplane.upstream import NodeAddressOnly
 
 if TYPE_CHECKING:
@@ -113,8 +114,7 @@ def in_a_network_of_its_own(function: Callable[[], None]) -> None:
 
     def run() -> None:
         try:
-            if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET):
-                raise OSError(ctypes.get_errno(), "unshare")
+            assert ctypes.CDLL(None).unshare(CLONE_NEWNET) == 0
             subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
             function()
         except BaseException as error:  # noqa: BLE001 - it is raised again in the test's thread
@@ -138,12 +138,9 @@ def test_exhausted_ephemeral_ports_are_counted_and_hurt_no_other_endpoint(loop_n
             key, other_key = plane.serve(server.endpoint), plane.serve(other.endpoint, name="other")
             working = 0
             for number in range(25):
-                client = stack.enter_context(connect(key, source=f"127.0.1.{number + 1}"))
-                try:
-                    ping(client)
+                with suppress(ConnectionError):
+                    ping(stack.enter_context(connect(key, source=f"127.0.1.{number + 1}")))
                     working += 1
-                except ConnectionError:
-                    pass
             assert 10 <= working <= 20
             assert plane.counters.connect_failures == {"EADDRNOTAVAIL": 25 - working}
             assert plane.counters.connections_failed == 25 - working
@@ -177,7 +174,8 @@ def test_a_client_that_vanishes_is_noticed_and_the_endpoint_is_freed(loop_name: 
             key = plane.serve(server.endpoint)
             client = connect(key)
             ping(client)
-            rules = f"table inet gone {{ chain in {{ type filter hook input priority 0; tcp dport {key.port} drop; tcp sport {key.port} drop; }}; }}"
+            drop = f"tcp dport {key.port} drop; tcp sport {key.port} drop;"
+            rules = f"table inet gone {{ chain in {{ type filter hook input priority 0; {drop} }}; }}"
             subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)
             gone.set()
             assert ended.wait(WAIT)

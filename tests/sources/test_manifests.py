@@ -35,7 +35,7 @@ def slice_of(name: str) -> str:
     return (
         "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\naddressType: IPv4\n"
         f"metadata: {{name: {name}-1, labels: {{kubernetes.io/service-name: {name}}}}}\n"
-        "endpoints: [{addresses: [10.0.0.1]}]\nports: [{name: \"\", port: 80}]\n"
+        'endpoints: [{addresses: [10.0.0.1]}]\nports: [{name: "", port: 80}]\n'
     )
 
 

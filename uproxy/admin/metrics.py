@@ -6,6 +6,7 @@ no label has a value per client; those per Service are there on request only, an
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -71,9 +72,11 @@ class Metrics:
 
     def __init__(self, measured: Measured) -> None:
         self._asked: dict[str, dict[str, int]] = {"healthz": {}, "livez": {}}
+        self._own = _Collector(measured, self._asked)
+        self._process = ProcessCollector(registry=None)
         self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        self.registry.register(_Collector(measured, self._asked))
+        self.registry.register(self._process)
+        self.registry.register(self._own)
 
     def asked(self, page: str, status: int) -> None:
         """Count a question to the health server."""
@@ -83,6 +86,29 @@ class Metrics:
     def text(self) -> bytes:
         """Give the exposition (https://prometheus.io/docs/instrumenting/exposition_formats/)."""
         return generate_latest(self.registry)
+
+    async def exposition(self) -> bytes:
+        """Give the same, and let the loop go on: 500 ServicePorts take 20 ms to write, 60,000 descriptors as long to count.
+
+        Our own numbers are read here at once, for they change on the loop's thread.
+        """
+        return await asyncio.to_thread(self._write, tuple(self._own.collect()))
+
+    def _write(self, own: tuple[Metric, ...]) -> bytes:
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(self._process)
+        registry.register(_Read(own))
+        return generate_latest(registry)
+
+
+class _Read(Collector):
+    """Metrics that have been read."""
+
+    def __init__(self, metrics: tuple[Metric, ...]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> tuple[Metric, ...]:
+        return self._metrics
 
 
 class _Collector(Collector):

@@ -2,14 +2,15 @@
 
 Owns addresses, paths and status codes, which are kube-proxy's own. Knows nothing of what makes a proxy healthy
 (health.py) and of what is measured (metrics.py). An address that is taken is tried again for ever; the rest of
-the process never waits for it.
+the process never waits for it. Invariant: each server has a limited number of connections, and a new one always
+gets in, so that nobody can keep the kubelet out by holding connections open.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import math
+import socket
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -32,38 +33,69 @@ NO_SNIFFING: Final = {"X-Content-Type-Options": "nosniff"}
 
 async def serve_admin(config: Config, health: Health, metrics: Metrics, log: Log) -> None:
     """Serve both until cancelled; an empty address switches its server off."""
+    servers = (
+        ("healthzBindAddress", config.healthz_bind_address, HealthPages(health, metrics).routes()),
+        ("metricsBindAddress", config.metrics_bind_address, MetricsPages(metrics).routes()),
+    )
     async with asyncio.TaskGroup() as tasks:
-        if config.healthz_bind_address:
-            routes = HealthPages(health, metrics).routes()
-            tasks.create_task(_serve("healthzBindAddress", config.healthz_bind_address, routes, config.bind_retry, log))
-        if config.metrics_bind_address:
-            routes = MetricsPages(metrics).routes()
-            tasks.create_task(_serve("metricsBindAddress", config.metrics_bind_address, routes, config.bind_retry, log))
+        for setting, address, routes in servers:
+            if address:
+                tasks.create_task(_serve(setting, address, routes, config, log), name=setting)
         await asyncio.Event().wait()
 
 
-async def _serve(setting: str, address: str, routes: Iterable[web.RouteDef], retry_seconds: float, log: Log) -> None:
+async def _serve(setting: str, address: str, routes: Iterable[web.RouteDef], config: Config, log: Log) -> None:
     application = web.Application()
     application.add_routes(routes)
     runner = web.AppRunner(application, access_log=None, handle_signals=False)
     await runner.setup()
-    host, port = host_and_port(setting, address)
     try:
-        while True:
-            listening = await _listen(runner, setting, host, port, log)
-            await asyncio.sleep(math.inf if listening else retry_seconds)
+        door = _Door(runner.server, config.admin_connections)
+        async with await _listen(door, setting, address, config.bind_retry, log) as server:
+            await server.serve_forever()
     finally:
         await runner.cleanup()
 
 
-async def _listen(runner: web.AppRunner, setting: str, host: str, port: int, log: Log) -> bool:
-    try:
-        await web.TCPSite(runner, host, port, reuse_address=True).start()
-    except OSError as error:
-        reason = error.strerror or str(error)
-        log.warning("admin_listen_failed", subject=setting, address=f"{host}:{port}", reason=reason, remedy="it is tried again")
-        return False
-    return True
+async def _listen(door: _Door, setting: str, address: str, retry_seconds: float, log: Log) -> asyncio.Server:
+    """Listen on the address as soon as it is free."""
+    loop = asyncio.get_running_loop()
+    failed = False
+    while True:
+        try:
+            server = await loop.create_server(door.enter, sock=_socket(*host_and_port(setting, address)))
+        except OSError as error:
+            failed = True
+            reason = error.strerror or str(error)
+            log.warning("admin_listen_failed", subject=setting, address=address, reason=reason, remedy="it is tried again")
+            await asyncio.sleep(retry_seconds)
+        else:
+            if failed:
+                log.info("admin_listening", subject=setting, address=address)
+            return server
+
+
+def _socket(host: str, port: int) -> socket.socket:
+    """Make a listening socket; [::] takes IPv4 in as well, as in Go. Raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, dualstack_ipv6=host == "::" and socket.has_dualstack_ipv6())
+
+
+class _Door:
+    """Lets connections in; when there are too many, the oldest one has to go."""
+
+    def __init__(self, server: web.Server | None, limit: int) -> None:
+        if server is None:
+            raise RuntimeError("a runner has its server once it is set up")
+        self._server = server
+        self._limit = limit
+
+    def enter(self) -> asyncio.Protocol:
+        """Make the protocol of a new connection."""
+        inside = self._server.connections
+        if len(inside) >= self._limit:
+            inside[0].force_close()
+        return self._server()
 
 
 class HealthPages:
@@ -74,8 +106,8 @@ class HealthPages:
         self._metrics = metrics
 
     def routes(self) -> list[web.RouteDef]:
-        """Give the paths."""
-        return [web.get("/healthz", self._healthz), web.get("/livez", self._livez)]
+        """Give the paths; the method does not matter, as in kube-proxy."""
+        return [web.route("*", "/healthz", self._healthz), web.route("*", "/livez", self._livez)]
 
     async def _healthz(self, _request: web.Request) -> web.Response:
         """Say whether traffic should come here: not while draining."""
@@ -108,10 +140,10 @@ class MetricsPages:
 
     def routes(self) -> list[web.RouteDef]:
         """Give the paths."""
-        return [web.get("/metrics", self._show), web.get("/proxyMode", self._mode), web.get("/healthz", self._ok)]
+        return [web.get("/metrics", self._show), web.route("*", "/proxyMode", self._mode), web.route("*", "/healthz", self._ok)]
 
     async def _show(self, _request: web.Request) -> web.Response:
-        return web.Response(body=self._metrics.text(), headers={"Content-Type": self._metrics.content_type})
+        return web.Response(body=await self._metrics.exposition(), headers={"Content-Type": self._metrics.content_type})
 
     async def _mode(self, _request: web.Request) -> web.Response:
         return web.Response(text=MODE, headers=NO_SNIFFING)
@@ -121,7 +153,8 @@ class MetricsPages:
 
 
 def go_time(unix_seconds: float) -> str:
-    """Write a time as Go's time.Time prints itself; the zero time for 0."""
+    """Write a time as Go's time.Time prints itself (without a fraction's last zeros); the zero time for 0."""
     if not unix_seconds:
         return "0001-01-01 00:00:00 +0000 UTC"
-    return datetime.fromtimestamp(unix_seconds, UTC).strftime("%Y-%m-%d %H:%M:%S.%f +0000 UTC")
+    text = datetime.fromtimestamp(unix_seconds, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+    return f"{text.rstrip('0').rstrip('.')} +0000 UTC"

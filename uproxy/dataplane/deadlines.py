@@ -53,18 +53,19 @@ class Deadlines(Generic[Item]):
     def _fire(self) -> None:
         self._timer = None
         now = self._loop.time()
-        # A millisecond early is on time: the loop's clock is coarser than the deadlines.
-        ripe = []
-        for item, due in self._due.items():
-            if due > now + 0.001:
-                break
-            ripe.append(item)
-        for item in ripe:
-            if self._due.pop(item, None) is not None:
+        due = self._due
+        try:
+            while due:
+                item = next(iter(due))
+                # A millisecond early is on time: the loop's clock is coarser than the deadlines.
+                if due[item] > now + 0.001:
+                    break
+                del due[item]
                 self._expired(item)
-        if self._due and self._timer is None:
-            earliest = next(iter(self._due.values()))
-            self._timer = self._loop.call_later(max(0.0, earliest - now), self._fire)
+        finally:
+            # Also when one of them raised: the others still have their time.
+            if due and self._timer is None:
+                self._timer = self._loop.call_later(max(0.0, next(iter(due.values())) - now), self._fire)
 
 
 class Settling(Generic[Item]):

@@ -45,6 +45,7 @@ REMEDIES: Final = {
     errno.EACCES: "ports below 1024 need CAP_NET_BIND_SERVICE",
     errno.EPERM: "IP_TRANSPARENT and SO_MARK need CAP_NET_ADMIN",
     errno.EMFILE: "raise the limit of open files (ulimit -n, LimitNOFILE=)",
+    errno.ENOSPC: "raise fs.epoll.max_user_watches",
 }
 
 
@@ -70,12 +71,12 @@ class TcpListener:
         self._sock: _socket.socket | None = former.hand_over_socket() if former else listening_socket(binding, tcp)
         # What socket.accept() calls as well: a bare descriptor, without a socket.socket around it.
         self._accept: Callable[[], tuple[int, tuple[str, int]]] = getattr(self._sock, "_accept")  # noqa: B009 - typeshed does not list it
-        self.traffic = tcp.traffic.acquire(service_port)
         if former:
             tcp.reactor.replace(self._sock.fileno(), self.on_event)
             tcp.reactor.modify(self._sock.fileno(), READ)
         else:
-            tcp.reactor.add(self._sock.fileno(), READ, self.on_event)
+            self._register(self._sock)
+        self.traffic = tcp.traffic.acquire(service_port)
 
     def on_event(self, mask: int) -> None:  # noqa: ARG002 - the reactor's signature; a listener only ever becomes readable
         """Accept what waits, at most a batch: the rest is reported again, for this registration is level-triggered."""
@@ -152,12 +153,24 @@ class TcpListener:
         if self._sock is None and not self.connections:
             self._end()
 
+    def _register(self, sock: _socket.socket) -> None:
+        try:
+            self.tcp.reactor.add(sock.fileno(), READ, self.on_event)
+        except OSError as error:
+            sock.close()
+            self.tcp.descriptors.give(1)
+            raise refusal(self.binding, error) from error
+
     def _accepted(self, client: _socket.socket, address: str) -> None:
         self.traffic.accepted += 1
         self.traffic.active += 1
         dial = Dial(self, client, address)
         self.connections.add(dial)
-        dial.start()
+        try:
+            dial.start()
+        except Exception as error:
+            self.tcp.log.error("connection_handler_failed", exc_info=error)  # noqa: TRY400 - our Log has no exception()
+            dial.abort()
 
     def _goes_on_after(self, error: OSError) -> bool:
         """Tell whether the next accept may succeed; where it may not, pause."""
@@ -194,11 +207,16 @@ def listening_socket(binding: Binding, tcp: TcpContext) -> _socket.socket:
         if sock is not None:
             sock.close()
         tcp.descriptors.give(1)
-        where = f"{key}" if binding.port == key.port else f"{key} (local port {binding.port})"
-        remedy = REMEDIES.get(error.errno or 0)
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise ListenError(f"cannot listen on {where}: {reason}" + (f"; {remedy}" if remedy else "")) from error
+        raise refusal(binding, error) from error
     return sock
+
+
+def refusal(binding: Binding, error: OSError) -> ListenError:
+    """Say where one cannot listen, why, and what would help."""
+    where = str(binding.key) if binding.port == binding.key.port else f"{binding.key} (local port {binding.port})"
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    remedy = REMEDIES.get(error.errno or 0)
+    return ListenError(f"cannot listen on {where}: {reason}" + (f"; {remedy}" if remedy else ""))
 
 
 def listener_options(binding: Binding, family: int, settings: TcpSettings) -> list[tuple[int, int, int]]:

@@ -10,6 +10,7 @@ import _socket
 import errno
 import random
 import socket
+from contextlib import suppress
 from socket import AF_INET, AF_INET6, IPPROTO_TCP, TCP_NODELAY, TCP_QUICKACK
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -70,8 +71,9 @@ class Upstreams:
 
     def settle(self, sock: _socket.socket) -> None:
         """Set the options that matter only for a connection that lasts: whether its peer is still there."""
-        for level, name, value in self._lasting_options:
-            sock.setsockopt(level, name, value)
+        with suppress(OSError):
+            for level, name, value in self._lasting_options:
+                sock.setsockopt(level, name, value)
 
     def open(self, endpoint: Endpoint, client: str, *, keep_client_address: bool) -> _socket.socket:
         """Begin to connect to the endpoint; the socket is non-blocking and writable once the connection stands.

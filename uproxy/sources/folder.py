@@ -139,7 +139,7 @@ class Notices:
 
     async def _watch(self) -> None:
         settle_ms = max(1, int(self._config.manifest.settle * 1000))
-        # With step at 100 ms the watching thread wakes ten times a second and takes 0.05 % of a CPU.
+        # The watching thread wakes once per step: at 100 ms that and the looks at the folder take 0.15 % of a CPU.
         async for _ in watchfiles.awatch(
             self._folder,
             watch_filter=_matters,
