@@ -87,7 +87,7 @@ async def _until_served(process: asyncio.subprocess.Process, client: Client, add
 async def _start(command: list[str], **streams: object) -> asyncio.subprocess.Process:
     # A session of its own: Ctrl-C is for the demo, which then ends everybody in order. Killed, it takes them along.
     bound = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
-    return await asyncio.create_subprocess_exec(*bound, *command, cwd=PROJECT, start_new_session=True, **streams)  # type: ignore[arg-type]
+    return await asyncio.create_subprocess_exec(*bound, *command, cwd=PROJECT, start_new_session=True, **streams)  # type: ignore[arg-type]  # the keywords of subprocess
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
