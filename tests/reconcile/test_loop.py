@@ -141,6 +141,16 @@ async def test_a_local_port_that_the_kernel_remembers_is_used_again() -> None:
         assert redirect.applied[-1].ports == {WEB_KEY: 24711}
 
 
+@pytest.mark.netns
+async def test_a_local_port_that_nobody_asked_for_after_a_restart_is_free_again() -> None:
+    redirect = Rewriting()
+    redirect.inherited = {RouteKey(VIP, Protocol.TCP, 4711): LOCAL_PORT}
+    async with endpoint(b"a") as a, running(redirect) as stand:
+        await stand.offer(*LISTED)
+        await stand.offer(service("web", VIP, PORT), slice_of("web", a.port))
+        assert redirect.applied[-1].ports == {WEB_KEY: LOCAL_PORT}
+
+
 async def test_a_kernel_that_refuses_is_asked_again_until_it_accepts() -> None:
     redirect = Rewriting()
     redirect.refusals = 3

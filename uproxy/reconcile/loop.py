@@ -198,7 +198,7 @@ class Reconciler:
         if self._serving.stale:
             await self._redirect.apply(self._serving.capture(self._view.local_addresses))
             self._stats.applies += 1
-            self._serving.stale = False
+            self._serving.captured()
 
     def _finished(self, plan: Plan, started: float) -> None:
         now = time.monotonic()

@@ -143,5 +143,10 @@ class Serving:
         """Give what the kernel has to deliver now."""
         return self._bindings.capture({key.vip for key in self.wanted}, local_addresses)
 
+    def captured(self) -> None:
+        """Note that the kernel agrees: what it remembered of an earlier run beyond that is gone from it."""
+        self.stale = False
+        self._bindings.forget_inherited()
+
     def _keeps(self, route: Route) -> bool:
         return self._keep_clients and route.keep_client_address
