@@ -101,12 +101,13 @@ def _chains(marks: Marks, families: list[Family]) -> dict[str, list[str]]:
     deliver, sent = f"{marks.deliver:#x}", f"{marks.sent:#x}"
     layers = {family: "ip" if family is Family.IPV4 else "ip6" for family in families}
     chains = {f"services{family}": _services(family, layer, deliver) for family, layer in layers.items()}
-    chains["services"] = [f"{layer} daddr @vips{family} goto services{family}" for family, layer in layers.items()]
+    # One look-up lets go what is for nobody here: it comes before every other test, for each packet of the node pays for it.
+    to_services = [f"{layer} daddr @vips{family} goto services{family}" for family, layer in layers.items()]
     chains["arriving"] = [
         "type filter hook prerouting priority -300; policy accept;",
         # Ours, coming round over lo.
         f"meta mark & {deliver} != 0 accept",
-        "meta l4proto { tcp, udp } jump services",
+        *to_services,
         # Never match: that a tproxy rule exists makes the kernel reassemble fragments before this hook.
         *(f"meta mark 0xffffffff meta l4proto udp tproxy {layer} to :1" for layer in layers.values()),
     ]
@@ -118,14 +119,14 @@ def _chains(marks: Marks, families: list[Family]) -> dict[str, list[str]]:
     chains["leaving"] = [
         "type route hook output priority -300; policy accept;",
         f"meta mark & {sent} != 0 accept",
-        "meta l4proto { tcp, udp } jump services",
+        *to_services,
     ]
     chains["answering"] = [
         "type filter hook output priority -190; policy accept;",
-        # Only what listeners send: a refusal by the chains above already bears the port that was asked for.
+        # Only what listeners send, always from a VIP: a refusal by the chains above already bears the port that was asked for.
         f"meta mark & {sent} == 0 accept",
         *(
-            f"{layer} saddr @vips{family} {protocol} sport set {layer} saddr . meta l4proto . th sport map @origins{family}"
+            f"{protocol} sport set {layer} saddr . meta l4proto . th sport map @origins{family}"
             for family, layer in layers.items()
             for protocol in ("tcp", "udp")
         ),
