@@ -161,6 +161,45 @@ class ManifestSettings(_Settings, frozen=True):
     """The deepest nesting in a YAML document: objects of Kubernetes stay below 20."""
 
 
+class KubernetesSettings(_Settings, frozen=True):
+    """How the API server is listened to."""
+
+    connect_timeout: Duration = seconds("10s")
+    """How long connecting, TLS included, may take: a server on the other side of the world needs one."""
+    request_timeout: Duration = seconds("30s")
+    """How long a page of a list or an Event may take: 500 objects take the server 50 ms, but it may be starved."""
+    page_size: int = 500
+    """Objects asked for at a time: client-go's own number, about 1 MB of slices."""
+    watch_timeout: Duration = seconds("5m")
+    """After one to two times this the server is asked to end a watch, which is then begun anew, so that a balancer before
+    several servers spreads them again: client-go's own interval."""
+    stall_timeout: Duration = seconds("90s")
+    """How long a watch may be silent. The server sends a bookmark about once a minute: after half as much again it is dead."""
+    initial_events_timeout: Duration = seconds("10s")
+    """How long a streamed list may pause before its end mark: an etcd older than 3.4.25 never gives it. Then pages are asked for."""
+    retry_base: Duration = seconds("1s")
+    """Pause before a failed request is tried again, give or take a half; doubles each time. client-go begins with 800ms."""
+    retry_limit: Duration = seconds("30s")
+    """The longest such pause: client-go's own."""
+    node_wait: Duration = seconds("31s")
+    """How long the start waits for the own Node to appear before it serves without it: as long as kube-proxy."""
+    max_line_bytes: int = 16777216
+    """The longest line of a watch that is read: etcd takes objects of 1.5 MB by default."""
+    token_refresh: Duration = seconds("1m")
+    """How often a file with a token is read again; the kubelet replaces it at 80 % of its hour."""
+    exec_timeout: Duration = seconds("30s")
+    """How long a kubeconfig's credential plugin may run."""
+    event_queue: int = 256
+    """Events for the cluster that may wait to be sent; beyond it they are dropped and counted."""
+
+
+class StateSettings(_Settings, frozen=True):
+    """The last known state on disk."""
+
+    save_interval: Duration = seconds("10s")
+    """How long a change may wait until it is written: seldom enough for a flash disk, and what changes meanwhile is listed again anyway."""
+
+
 class MetricsSettings(_Settings, frozen=True):
     """What is exposed."""
 
@@ -186,6 +225,16 @@ class Config(_Settings, frozen=True):
 
     manifests: str = ""
     """The folder with Service, EndpointSlice and Node manifests."""
+    kubeconfig: str = ""
+    """The file that says where the API server is and how to authenticate. Without it and without manifests: KUBECONFIG,
+    then what a pod is given."""
+    master: str = ""
+    """The API server's URL, instead of what the kubeconfig says."""
+    service_proxy_name: str = ""
+    """The name this proxy goes by: it serves the Services whose label service.kubernetes.io/service-proxy-name has it,
+    and no others. Empty: those without the label."""
+    state_dir: str = "/var/lib/uproxy"
+    """The folder where the last known state is kept, from which a start without an API server serves; empty: nowhere."""
     poll_interval: Duration = seconds("500ms")
     """How often the folder is looked at beside the kernel's notices, which network file systems do not give: so that
     changes are served within a second there too. Looking takes 5 % of a CPU at most, the pause grows for large folders."""
@@ -218,6 +267,8 @@ class Config(_Settings, frozen=True):
     sync: SyncSettings = SyncSettings()
     capture: CaptureSettings = CaptureSettings()
     manifest: ManifestSettings = ManifestSettings()
+    kubernetes: KubernetesSettings = KubernetesSettings()
+    state: StateSettings = StateSettings()
     metrics: MetricsSettings = MetricsSettings()
     logging: LoggingSettings = LoggingSettings()
 

@@ -110,6 +110,9 @@ def _check_least(config: Config) -> None:
         ("manifest.maxFileBytes", config.manifest.max_file_bytes, 1024),
         ("manifest.maxNodes", config.manifest.max_nodes, 1000),
         ("manifest.maxDepth", config.manifest.max_depth, 16),
+        ("kubernetes.pageSize", config.kubernetes.page_size, 1),
+        ("kubernetes.maxLineBytes", config.kubernetes.max_line_bytes, 65536),
+        ("kubernetes.eventQueue", config.kubernetes.event_queue, 1),
         ("adminConnections", config.admin_connections, 1),
     ):
         if value < least:

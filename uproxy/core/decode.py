@@ -21,7 +21,7 @@ from uproxy.core.wire import UNREADABLE, WireEndpoint, WireMeta, WireNode, WireS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["Decoded", "Skipped", "decode", "decode_json", "subject_of"]
+__all__ = ["Decoded", "Skipped", "decode", "decode_item", "decode_json", "subject_of"]
 
 
 class _Kind(NamedTuple):
@@ -37,18 +37,30 @@ _KINDS: Final = {
     ("discovery.k8s.io/v1", "EndpointSlice"): _Kind(Kind.ENDPOINT_SLICE, WireSlice, slice_of),
     ("v1", "Node"): _Kind(Kind.NODE, WireNode, node_of),
 }
+_BY_KIND: Final = {known.kind: known for known in _KINDS.values()}
 _READ: Final = "v1 Service, discovery.k8s.io/v1 EndpointSlice and v1 Node"
 _NOWHERE: Final = ObjectKey("", "")
 
 
-def decode(document: object) -> tuple[Decoded, ...]:
-    """Decode a parsed YAML or JSON document: one object, a List, or nothing (an empty YAML document)."""
-    return () if document is None else tuple(_flatten(document, _ParsedForm()))
+def decode(document: object, proxy_name: str = "") -> tuple[Decoded, ...]:
+    """Decode a parsed YAML or JSON document: one object, a List, or nothing (an empty YAML document).
+
+    proxy_name: the value of the label service.kubernetes.io/service-proxy-name that gives Services to us; "": none.
+    """
+    return () if document is None else tuple(_flatten(document, _ParsedForm(), proxy_name))
 
 
-def decode_json(raw: bytes) -> tuple[Decoded, ...]:
+def decode_json(raw: bytes, proxy_name: str = "") -> tuple[Decoded, ...]:
     """Decode the JSON text of one object or a List, in less time than parsing and decode() take."""
-    return tuple(_flatten(raw, _JsonForm()))
+    return tuple(_flatten(raw, _JSON, proxy_name))
+
+
+def decode_item(raw: bytes | Raw, kind: Kind, proxy_name: str = "") -> tuple[Decoded, ...]:
+    """Decode the JSON text of one object of a kind that is known: an API server's list does not repeat it in its items.
+
+    The first is the object, Skipped or a Refusal; Refusals of parts may follow.
+    """
+    return tuple(_decode_known(raw, _BY_KIND[kind], _JSON, proxy_name))
 
 
 class _Head(Struct, rename="camel", gc=False):
@@ -119,7 +131,10 @@ class _JsonForm:
         return msgspec.json.decode(document)
 
 
-def _flatten(document: object, form: _Form) -> Iterator[Decoded]:
+_JSON: Final = _JsonForm()
+
+
+def _flatten(document: object, form: _Form, proxy_name: str) -> Iterator[Decoded]:
     """Go through Lists, without recursion, for they may be nested as deeply as somebody likes."""
     pending: list[tuple[Any, str, str]] = [(document, "", "")]
     while pending:
@@ -135,17 +150,17 @@ def _flatten(document: object, form: _Form) -> Iterator[Decoded]:
             inherited = ("", "") if kind == "List" else (version, kind.removesuffix("List"))
             pending.extend((item, *inherited) for item in reversed(items))
         else:
-            yield from _decode_object(part, version, kind, form)
+            yield from _decode_object(part, version, kind, form, proxy_name)
 
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _decode_object(document: object, version: str, kind: str, form: _Form) -> Iterator[Decoded]:
+def _decode_object(document: object, version: str, kind: str, form: _Form, proxy_name: str) -> Iterator[Decoded]:
     known = _KINDS.get((version, kind))
     if known is not None:
-        yield from _decode_known(document, known, form)
+        yield from _decode_known(document, known, form, proxy_name)
     elif not version or not kind:
         missing = "apiVersion" if kind else "kind"
         yield Refusal(kind or "document", missing, f"is missing: {_READ} are read")
@@ -155,7 +170,7 @@ def _decode_object(document: object, version: str, kind: str, form: _Form) -> It
         yield Skipped(f"{kind}.{group}" if slash else kind, key, f"{kind} ({version}) is not read: {_READ} are")
 
 
-def _decode_known(document: object, known: _Kind, form: _Form) -> Iterator[Decoded]:
+def _decode_known(document: object, known: _Kind, form: _Form, proxy_name: str) -> Iterator[Decoded]:
     namespaced = known.kind is not Kind.NODE
     refusals: list[Refusal] = []
     try:
@@ -164,7 +179,7 @@ def _decode_known(document: object, known: _Kind, form: _Form) -> Iterator[Decod
         except UNREADABLE:
             wire, refusals = _salvage(form.parsed(document), known)
         meta = wire.metadata or WireMeta()
-        reading = Reading(known.kind, key_of(meta, namespaced=namespaced))
+        reading = Reading(known.kind, key_of(meta, namespaced=namespaced), proxy_name)
         yield known.build(wire, meta, reading)
     except UNREADABLE as error:
         yield Refusal(_likely_subject(form, document, known.kind), *explain(error))

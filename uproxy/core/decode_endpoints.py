@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from uproxy.core.addresses import Special, canonical_cidr
 from uproxy.core.model import EndpointSlice, Family, Node, ObjectKey, Protocol, SliceEndpoint, SlicePort
-from uproxy.core.reading import Bad, Reading, Skipped, excluding_label, port_name, port_number, usable_address
+from uproxy.core.reading import Bad, Reading, Skipped, left_alone, port_name, port_number, usable_address
 from uproxy.core.wire import (
     WireConditions,
     WireEndpoint,
@@ -34,6 +34,8 @@ _NO_ENDPOINTS: Final = frozenset({Special.UNSPECIFIED, Special.MULTICAST, Specia
 """What no endpoint can be. Loopback can: it is a process of this machine."""
 _NO_CONDITIONS: Final = WireConditions()
 _NODE_ADDRESS_TYPES: Final = ("InternalIP", "ExternalIP")
+_LEAVING: Final = "ToBeDeletedByClusterAutoscaler"
+"""The taint of a node that the cluster autoscaler is about to remove."""
 
 
 def slice_of(wire: WireSlice, meta: WireMeta, reading: Reading) -> EndpointSlice | Skipped:
@@ -41,9 +43,9 @@ def slice_of(wire: WireSlice, meta: WireMeta, reading: Reading) -> EndpointSlice
 
     https://kubernetes.io/docs/reference/kubernetes-api/service-resources/endpoint-slice-v1/
     """
-    label = excluding_label(meta)
-    if label is not None:
-        return reading.skip(f"the label {label} tells service proxies to leave it alone")
+    reason = left_alone(meta, reading.proxy_name, inherited=True)
+    if reason:
+        return reading.skip(reason)
     if wire.address_type == "FQDN":
         return reading.skip("its addressType is FQDN: only IP addresses are served")
     service = (meta.labels or {}).get(_SERVICE_NAME)
@@ -82,7 +84,8 @@ def _endpoints(written: Sequence[WireEndpoint | None], family: Family, reading: 
             continue
         address, problem = usable_address(one.addresses[0], _NO_ENDPOINTS, family)
         if problem:
-            reading.refuse(f"endpoints[{index}].addresses[0]", problem)
+            would_do = not usable_address(one.addresses[0], _NO_ENDPOINTS)[1]
+            reading.refuse(f"endpoints[{index}].addresses[0]", problem, wrong_family=would_do)
             continue
         conditions = one.conditions or _NO_CONDITIONS
         ready, serving = conditions.ready is not False, conditions.serving is not False
@@ -94,13 +97,14 @@ def node_of(wire: WireNode, meta: WireMeta, reading: Reading) -> Node:
 
     https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/node-v1/
     """
-    status = wire.status or WireNodeStatus()
+    spec, status = wire.spec or WireNodeSpec(), wire.status or WireNodeStatus()
     zone = (meta.labels or {}).get(_ZONE)
     return Node(
         name=reading.key.name,
         addresses=_node_addresses(status.addresses or (), reading),
-        pod_cidrs=_pod_cidrs(wire.spec or WireNodeSpec(), reading),
+        pod_cidrs=_pod_cidrs(spec, reading),
         zone=zone if isinstance(zone, str) else "",
+        eligible=not meta.deletion_timestamp and not any(taint and taint.key == _LEAVING for taint in spec.taints or ()),
     )
 
 

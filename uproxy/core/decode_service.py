@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from uproxy.core.addresses import Special
 from uproxy.core.model import Family, Protocol, Service, ServicePort, family_of
-from uproxy.core.reading import Bad, Reading, Skipped, excluding_label, port_name, port_number, usable_address
+from uproxy.core.reading import Bad, Reading, Skipped, left_alone, port_name, port_number, usable_address
 from uproxy.core.wire import WireMeta, WireService, WireServicePort, WireServiceSpec
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def service_of(wire: WireService, meta: WireMeta, reading: Reading) -> Service |
     https://kubernetes.io/docs/reference/kubernetes-api/service-resources/service-v1/
     """
     spec = wire.spec or WireServiceSpec()
-    reason = _not_served(meta, spec)
+    reason = left_alone(meta, reading.proxy_name) or _not_served(spec)
     if reason is not None:
         return reading.skip(reason)
     return Service(
@@ -46,10 +46,7 @@ def service_of(wire: WireService, meta: WireMeta, reading: Reading) -> Service |
     )
 
 
-def _not_served(meta: WireMeta, spec: WireServiceSpec) -> str | None:
-    label = excluding_label(meta)
-    if label is not None:
-        return f"the label {label} tells service proxies to leave it alone"
+def _not_served(spec: WireServiceSpec) -> str | None:
     if spec.type not in _TYPES:
         raise Bad("spec.type", f"must be ClusterIP, NodePort, LoadBalancer or ExternalName, not {spec.type!r}")
     if spec.type == "ExternalName":

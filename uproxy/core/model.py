@@ -145,12 +145,16 @@ class EndpointSlice(Struct, frozen=True, gc=False):
 
 
 class Node(Struct, frozen=True, gc=False):
-    """A node: addresses are its InternalIPs first, then its ExternalIPs; pod_cidrs are canonical CIDRs."""
+    """A node: addresses are its InternalIPs first, then its ExternalIPs; pod_cidrs are canonical CIDRs.
+
+    eligible: False when it is about to go away, so that load balancers should send nothing more here (KEP-3836).
+    """
 
     name: str
     addresses: tuple[str, ...] = ()
     pod_cidrs: tuple[str, ...] = ()
     zone: str = ""
+    eligible: bool = True
 
     @property
     def key(self) -> ObjectKey:
@@ -176,11 +180,15 @@ class Route(Struct, frozen=True, gc=False):
 
 
 class Refusal(Struct, frozen=True, gc=False):
-    """Something that is not served, and why: an object or a part of one (field), in the operator's words."""
+    """Something that is not served, and why: an object or a part of one (field), in the operator's words.
+
+    wrong_family: an endpoint's address is not of its slice's family.
+    """
 
     subject: str
     field: str
     reason: str
+    wrong_family: bool = False
 
     def __str__(self) -> str:
         return f"{self.subject}: {self.field}: {self.reason}" if self.field else f"{self.subject}: {self.reason}"

@@ -45,16 +45,17 @@ class Bad(Exception):
 
 
 class Reading:
-    """One object being decoded: its key, and the parts refused so far."""
+    """One object being decoded: its key, the parts refused so far, and the name that this service proxy goes by."""
 
-    def __init__(self, kind: str, key: ObjectKey) -> None:
+    def __init__(self, kind: str, key: ObjectKey, proxy_name: str = "") -> None:
         self.kind = kind
         self.key = key
+        self.proxy_name = proxy_name
         self.refusals: list[Refusal] = []
 
-    def refuse(self, field: str, reason: str) -> None:
+    def refuse(self, field: str, reason: str, *, wrong_family: bool = False) -> None:
         """Note a part that is left out while the rest is served."""
-        self.refusals.append(Refusal(subject_of(self.kind, self.key), field, reason))
+        self.refusals.append(Refusal(subject_of(self.kind, self.key), field, reason, wrong_family))
 
     def skip(self, reason: str) -> Skipped:
         """Give the result for an object that is not to be served."""
@@ -72,7 +73,8 @@ _LONGEST_NAME: Final = 253
 _LONGEST_PORT_NAME: Final = 63
 _LAST_PORT: Final = 65535
 
-_EXCLUDING: Final = ("service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless")
+PROXY_NAME: Final = "service.kubernetes.io/service-proxy-name"
+HEADLESS: Final = "service.kubernetes.io/headless"
 
 
 def key_of(meta: WireMeta, *, namespaced: bool) -> ObjectKey:
@@ -86,9 +88,20 @@ def key_of(meta: WireMeta, *, namespaced: bool) -> ObjectKey:
     return ObjectKey(namespace, meta.name or "")
 
 
-def excluding_label(meta: WireMeta) -> str | None:
-    """Give the label that tells service proxies to leave an object alone; its value does not matter."""
-    return next((label for label in _EXCLUDING if label in meta.labels), None) if meta.labels else None
+def left_alone(meta: WireMeta, proxy_name: str, *, inherited: bool = False) -> str:
+    """Say why a service proxy of this name ("" for the usual one) leaves an object alone; "" if it does not.
+
+    inherited: a slice, whose labels are its Service's where a controller made it, and anything where somebody else did.
+    The value of the label is of no matter to a proxy without a name (KEP-2447).
+    """
+    labels = meta.labels or {}
+    if HEADLESS in labels:
+        return f"the label {HEADLESS} tells service proxies to leave it alone"
+    if not proxy_name:
+        return f"the label {PROXY_NAME} tells service proxies to leave it alone" if PROXY_NAME in labels else ""
+    if labels.get(PROXY_NAME, proxy_name if inherited else None) == proxy_name:
+        return ""
+    return f"its label {PROXY_NAME} is not {proxy_name}"
 
 
 def port_name(name: str, field: str) -> str:

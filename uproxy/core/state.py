@@ -17,9 +17,13 @@ from uproxy.core.model import EndpointSlice, Kind, KubernetesObject, Node, Objec
 
 
 class Put(Struct, frozen=True, gc=False):
-    """An object was added or changed."""
+    """An object was added or changed.
+
+    triggered: Unix seconds at which what it tells happened to a pod or Service; 0: not known.
+    """
 
     obj: KubernetesObject
+    triggered: float = 0.0
 
 
 class Delete(Struct, frozen=True, gc=False):

@@ -28,6 +28,7 @@ class WireMeta(_Wire):
     namespace: str | None = None
     labels: dict[object, object] | None = None
     annotations: dict[object, object] | None = None
+    deletion_timestamp: object = None
 
 
 class WireServicePort(_Wire):
@@ -104,11 +105,18 @@ class WireSlice(_Wire):
     ports: list[WireSlicePort | None] | None = None
 
 
+class WireTaint(_Wire):
+    """An entry of a Node's spec.taints."""
+
+    key: object = None
+
+
 class WireNodeSpec(_Wire):
     """A Node's spec."""
 
     pod_cidr: object = msgspec.field(name="podCIDR", default=None)
     pod_cidrs: list[object] | None = msgspec.field(name="podCIDRs", default=None)
+    taints: list[WireTaint | None] | None = None
 
 
 class WireNodeAddress(_Wire):
