@@ -20,7 +20,7 @@ demo: $(VENV) ## watch uproxy balance TCP and UDP on loopback addresses: no root
 demo-node: $(VENV) $(TOOLS) ## the same with virtual addresses, pods and a node as network namespaces (root)
 	@$(BIN)/python -m examples.demo_node
 
-test: $(VENV) $(TOOLS) lint types imports ## all that must be green before a change lands; says what it skipped and why
+test: $(VENV) $(TOOLS) lint types imports kubernetes ## all that must be green before a change lands; says what it skipped and why
 	@$(PYTEST)
 
 lint: $(VENV) ## style and the usual mistakes: ruff
@@ -37,6 +37,9 @@ unit: $(VENV) ## the tests that need no root
 
 netns: $(VENV) $(TOOLS) ## the tests with network namespaces and real packets (root)
 	@$(PYTEST) -m netns
+
+kubernetes: ## build the API server that tests run, and what belongs to it, from Go's modules: once, minutes
+	@scripts/kubernetes-binaries.sh
 
 bench: $(VENV) $(TOOLS) ## compare with HAProxy and nginx, and measure thousands of Services (root)
 	@$(BIN)/python -m bench
@@ -63,4 +66,4 @@ $(TOOLS): scripts/debian-tools.sh
 	@scripts/debian-tools.sh
 	@[ "$$(id -u)" -ne 0 ] || touch $@
 
-.PHONY: help demo demo-node test lint types imports unit netns bench docs lock clean
+.PHONY: help demo demo-node test lint types imports unit netns kubernetes bench docs lock clean

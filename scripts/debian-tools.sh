@@ -1,22 +1,22 @@
 #!/usr/bin/env bash
 # As root on Debian: installs the plain tools that tests need, and unpacks servers that would start by themselves
-# when installed into .cache/debian, where the benchmarks find them. Elsewhere: names what is missing.
+# when installed into .cache/debian, where tests and benchmarks find them. Elsewhere: names what is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-tools=(ca-certificates faketime iproute2 iputils-ping kmod nftables procps python3-venv)
-servers=(haproxy libnginx-mod-stream nginx-light)
+tools=(buildah ca-certificates faketime iproute2 iptables iputils-ping kmod mmdebstrap nftables procps python3-venv)
+servers=(etcd-client etcd-server haproxy libnginx-mod-stream nginx-light podman runc)
 cache="$PWD/.cache/debian"
 
 missing() { for each; do dpkg-query -Wf '${db:Status-Status}\n' "$each" 2>/dev/null | grep -qx installed || echo "$each"; done; }
 apt() { DEBIAN_FRONTEND=noninteractive apt-get --quiet --quiet --yes "$@"; }
 
 if ! command -v apt-get >/dev/null; then
-    echo "not Debian: nftables, iproute2, procps and faketime are yours to install" >&2
+    echo "not Debian: nftables, iproute2, procps, faketime and etcd are yours to install" >&2
     exit
 fi
 mapfile -t wanted < <(missing "${tools[@]}")
-mapfile -t unpack < <([ -e "$cache/done" ] || missing "${servers[@]}")
+mapfile -t unpack < <([ "$(cat "$cache/done" 2>/dev/null)" = "${servers[*]}" ] || missing "${servers[@]}")
 [ ${#wanted[@]} -eq 0 ] && [ ${#unpack[@]} -eq 0 ] && exit
 if [ "$(id -u)" -ne 0 ]; then
     echo "missing, and only root can install them: ${wanted[*]} ${unpack[*]}" >&2
@@ -29,5 +29,5 @@ if [ ${#unpack[@]} -ne 0 ]; then
     apt --no-install-recommends --download-only -o Dir::Cache::archives="$cache/archives" install "${unpack[@]}" >/dev/null
     for archive in "$cache"/archives/*.deb; do dpkg-deb --extract "$archive" "$cache"; done
     rm -r "$cache/archives"
-    touch "$cache/done"
+    echo "${servers[*]}" >"$cache/done"
 fi

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from uproxy.admin.metrics import Measured, Metrics
+from uproxy.api_stats import ApiStats
 from uproxy.config import MetricsSettings
 from uproxy.core.balance import AffinityTable, Ejector
-from uproxy.core.model import Protocol, ServicePortName
+from uproxy.core.model import Kind, Protocol, ServicePortName
 from uproxy.dataplane.counters import Counters, Traffic
 from uproxy.dataplane.descriptors import Descriptors
 from uproxy.loop_probe import LoopProbe
@@ -55,6 +56,16 @@ class _Nothing:
         return Traffic()
 
 
+def _api() -> ApiStats:
+    """Count one thing of each sort."""
+    api = ApiStats()
+    api.request("GET", "host", 200, 0.1)
+    api.restarted(Kind.NODE, "reason")
+    api.heard(Kind.NODE, 0)
+    api.event_dropped("reason")
+    return api
+
+
 def page() -> str:
     """Make the whole page."""
     counters = Counters()
@@ -71,6 +82,7 @@ def page() -> str:
         affinity=AffinityTable(1),
         ejector=Ejector(1, 1, 1),
         source=nothing,
+        api=_api(),
         probe=LoopProbe(1),
     )
     metrics = Metrics(measured)

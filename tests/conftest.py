@@ -16,6 +16,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+pytest_plugins = ("tests.cluster.fixtures",)
 NETNS_TOOLS: Final = ("ip", "nft")
 
 

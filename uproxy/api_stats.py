@@ -7,24 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from uproxy.histogram import Histogram
+
 if TYPE_CHECKING:
     from uproxy.core.model import Kind
 
 # Seconds; client-go's own buckets of rest_client_request_duration_seconds.
 BUCKETS: Final = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
-
-
-class Latencies:
-    """A histogram: counts by bucket (one more for longer ones) and their sum in seconds."""
-
-    def __init__(self) -> None:
-        self.counts = [0] * (len(BUCKETS) + 1)
-        self.sum = 0.0
-
-    def add(self, seconds: float) -> None:
-        """Count one duration."""
-        self.counts[next((index for index, limit in enumerate(BUCKETS) if seconds <= limit), len(BUCKETS))] += 1
-        self.sum += seconds
 
 
 class ApiStats:
@@ -39,7 +28,7 @@ class ApiStats:
 
     def __init__(self) -> None:
         self.requests: dict[tuple[str, str, str], int] = {}
-        self.latencies: dict[tuple[str, str], Latencies] = {}
+        self.latencies: dict[tuple[str, str], Histogram] = {}
         self.restarts: dict[tuple[Kind, str], int] = {}
         self.last_event: dict[Kind, float] = {}
         self.state_restored_from: float | None = None
@@ -52,7 +41,7 @@ class ApiStats:
         """Count a request; code: None when there was no answer. seconds: until the response's head."""
         key = (method, host, "<error>" if code is None else str(code))
         self.requests[key] = self.requests.get(key, 0) + 1
-        self.latencies.setdefault((method, host), Latencies()).add(seconds)
+        self.latencies.setdefault((method, host), Histogram(BUCKETS)).add(seconds)
 
     def restarted(self, kind: Kind, reason: str) -> None:
         """Count a watch that is begun anew."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import random
 import signal
 import socket
@@ -19,11 +20,13 @@ from typing import TYPE_CHECKING, Final
 import uvloop
 from msgspec.structs import replace
 
-from uproxy import __version__, lock, node_view
+from uproxy import __version__, lock, node_view, origins
 from uproxy.admin.health import Health
 from uproxy.admin.metrics import Measured, Metrics
-from uproxy.admin.server import serve_admin
+from uproxy.admin.server import HealthPages, MetricsPages, serve_admin
+from uproxy.api_stats import ApiStats
 from uproxy.core.balance import AffinityTable, Ejector
+from uproxy.core.model import ObjectKey
 from uproxy.dataplane.context import Context
 from uproxy.dataplane.counters import Counters, TrafficRegister
 from uproxy.dataplane.descriptors import Descriptors, descriptors_in_use, raise_limit
@@ -32,8 +35,11 @@ from uproxy.dataplane.listeners import Dataplane
 from uproxy.dataplane.reactor import Reactor
 from uproxy.dataplane.udp_source_ports import SourcePorts
 from uproxy.errors import UsageError
+from uproxy.event_recorder import ClusterEvent, Reports
 from uproxy.log import configure
 from uproxy.loop_probe import LoopProbe
+from uproxy.notify import Notifier
+from uproxy.origins import Cluster, Folder, Origin
 from uproxy.reconcile.balancers import Balancers
 from uproxy.reconcile.loop import Reconciler
 from uproxy.redirect.cleanup import clean_all
@@ -41,18 +47,18 @@ from uproxy.redirect.nftables import Nftables
 from uproxy.redirect.none import NoRedirect
 from uproxy.redirect.placement import ClientAddresses
 from uproxy.redirect.routes import Routes
-from uproxy.sources.folder import check_folder
-from uproxy.sources.manifests import ManifestSource
 from uproxy.sync_stats import SyncStats
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from uproxy.config import Config
     from uproxy.core.model import Node
     from uproxy.core.policy import NodeView
+    from uproxy.core.state import Event, State
     from uproxy.log import Log
     from uproxy.redirect.base import Redirect
+    from uproxy.sources.kubernetes.access import Access
 
 
 GC_THRESHOLDS: Final = (20_000, 50, 100)
@@ -67,9 +73,7 @@ SWITCH_INTERVAL: Final = 0.001
 
 def run(config: Config, passed_over: tuple[str, ...]) -> int:
     """Serve until a signal says otherwise; give the exit code. passed_over: documents of the file that are not for us."""
-    if not config.manifests:
-        raise UsageError("--manifests: no folder given (it holds the Service and EndpointSlice manifests)")
-    check_folder(config.manifests)
+    access = origins.check(config, os.environ)
     gc.set_threshold(*GC_THRESHOLDS)
     sys.setswitchinterval(SWITCH_INTERVAL)
     config = replace(config, node_name=config.node_name or socket.gethostname().lower())
@@ -77,7 +81,7 @@ def run(config: Config, passed_over: tuple[str, ...]) -> int:
     for document in passed_over:
         log.warning("configuration_passed_over", document=document, reason="this kind is not read yet")
     with lock.acquire(), asyncio.Runner(loop_factory=_loop_factory(config)) as runner:
-        return runner.run(_serve(config, log))
+        return runner.run(_serve(config, access, log))
 
 
 def clean() -> int:
@@ -93,9 +97,9 @@ def _loop_factory(config: Config) -> Callable[[], asyncio.AbstractEventLoop]:
     return uvloop.new_event_loop if config.loop == "uvloop" else asyncio.new_event_loop
 
 
-async def _serve(config: Config, log: Log) -> int:
+async def _serve(config: Config, access: Access | None, log: Log) -> int:
     with ExitStack() as owned:
-        app = _App(config, log, owned)
+        app = _App(config, access, log, owned)
         try:
             await app.run()
         except* UsageError as group:
@@ -111,12 +115,14 @@ def _first_leaf(error: BaseException) -> BaseException:
 class _App:
     """All parts of one process, and the order in which they end."""
 
-    def __init__(self, config: Config, log: Log, owned: ExitStack) -> None:
+    def __init__(self, config: Config, access: Access | None, log: Log, owned: ExitStack) -> None:
         self._config = config
         self._log = log
+        self._notifier = Notifier.from_environment(os.environ)
         self._loop = asyncio.get_running_loop()
         self._health = Health(2 * config.sync.resync, time.monotonic())
         self._stats = SyncStats()
+        self._api = ApiStats()
         self._counters = Counters()
         self._descriptors = Descriptors(raise_limit(), descriptors_in_use(), config.descriptors.reserve, config.udp.descriptor_share)
         self._client_addresses = ClientAddresses()
@@ -130,8 +136,11 @@ class _App:
         self._dataplane = Dataplane(self._context(reactor))
         owned.callback(self._dataplane.shut_down)
         balancers = Balancers(self._ejector, self._affinity, random.Random())
-        self._reconciler = Reconciler(config, self._view, self._redirect, self._dataplane, balancers, self._health, self._stats, log)
-        self._source = ManifestSource(config.manifests, config, log, self._reconciler.offer)
+        self._origin: Origin = Cluster(config, access, log, self._api, self._offer) if access else Folder(config, log, self._offer)
+        self._reports = Reports(log, self._origin.recorder)
+        self._reconciler = Reconciler(
+            config, self._view, self._redirect, self._dataplane, balancers, self._health, self._stats, self._reports, self._applied
+        )
         self._probe = LoopProbe(config.metrics.loop_probe)
 
     def _context(self, reactor: Reactor) -> Context:
@@ -148,6 +157,13 @@ class _App:
             flows=Flows(self._loop, self._config.udp, self._descriptors.flow_limit, self._counters.flow_evictions),
             udp_source_ports=SourcePorts(*self._config.udp.source_ports),
         )
+
+    def _offer(self, events: Sequence[Event]) -> None:
+        self._reconciler.offer(events)
+
+    def _applied(self, state: State) -> None:
+        self._notifier.ready()
+        self._origin.applied(state)
 
     def _view(self, node: Node | None) -> NodeView:
         self._client_addresses.set_pod_cidrs(node.pod_cidrs if node else ())
@@ -166,20 +182,26 @@ class _App:
             loop=self._config.loop,
             descriptors=self._descriptors.budget,
         )
+        self._reports.recorder.record(
+            ClusterEvent("Normal", "Starting", "StartKubeProxy", "Node", ObjectKey("", self._config.node_name), f"uproxy {__version__}")
+        )
         self._client_addresses.watch()
         async with asyncio.TaskGroup() as tasks:
             running = [
                 tasks.create_task(self._admin(), name="admin"),
-                tasks.create_task(self._source.run(), name="source"),
+                tasks.create_task(self._notifier.feed_watchdog(), name="watchdog"),
+                tasks.create_task(self._origin.run(), name="source"),
                 tasks.create_task(self._reconciler.run(), name="reconciler"),
                 tasks.create_task(self._probe.run(), name="probe"),
             ]
             await first.wait()
-            # The servers go on: they say that this proxy is draining.
-            for task in running[1:]:
+            self._notifier.stopping()
+            # The servers and the watchdog go on: this proxy drains, and is alive.
+            for task in running[2:]:
                 task.cancel()
             await self._drain(second)
-            running[0].cancel()
+            for task in running[:2]:
+                task.cancel()
 
     async def _admin(self) -> None:
         measured = Measured(
@@ -190,10 +212,13 @@ class _App:
             descriptors=self._descriptors,
             affinity=self._affinity,
             ejector=self._ejector,
-            source=self._source,
+            source=self._origin,
+            api=self._api,
             probe=self._probe,
         )
-        await serve_admin(self._config, self._health, Metrics(measured), self._log)
+        metrics = Metrics(measured)
+        health = HealthPages(self._health, metrics, self._api)
+        await serve_admin(self._config, health.routes(), MetricsPages(metrics).routes(), self._reports)
 
     async def _drain(self, second: asyncio.Event) -> None:
         """Stop listening, wait for open connections to end, for the timeout or for a second signal."""

@@ -177,10 +177,18 @@ class KubernetesSettings(_Settings, frozen=True):
     """How long a watch may be silent. The server sends a bookmark about once a minute: after half as much again it is dead."""
     initial_events_timeout: Duration = seconds("10s")
     """How long a streamed list may pause before its end mark: an etcd older than 3.4.25 never gives it. Then pages are asked for."""
+    initial_events_retry: Duration = seconds("1h")
+    """How long lists are asked for in pages after the server gave no streamed one: it will not until it is upgraded."""
+    page_bytes: int = 4194304
+    """A page longer than this makes the next ones smaller: to find the objects in it takes 2 ms per MB, during which nothing
+    else goes on."""
     retry_base: Duration = seconds("1s")
     """Pause before a failed request is tried again, give or take a half; doubles each time. client-go begins with 800ms."""
     retry_limit: Duration = seconds("30s")
     """The longest such pause: client-go's own."""
+    retry_after_limit: Duration = seconds("5m")
+    """The longest pause that the server may ask for instead (Retry-After); API servers ask for seconds, what stands before
+    them may ask for anything."""
     node_wait: Duration = seconds("31s")
     """How long the start waits for the own Node to appear before it serves without it: as long as kube-proxy."""
     max_line_bytes: int = 16777216
@@ -191,6 +199,19 @@ class KubernetesSettings(_Settings, frozen=True):
     """How long a kubeconfig's credential plugin may run."""
     event_queue: int = 256
     """Events for the cluster that may wait to be sent; beyond it they are dropped and counted."""
+    event_burst: int = 25
+    """Events that may be sent at once: client-go's number for one object. Every node of a cluster may have something to say
+    about the same Service."""
+    event_interval: Duration = seconds("10s")
+    """After such a burst one Event is sent per this interval: from 1,000 nodes 100 a second, which etcd still takes."""
+    event_similar: int = 10
+    """Events that differ in nothing but their notes before further ones become one that stands for all: client-go's number."""
+    event_repeat: Duration = seconds("1m")
+    """How often the count of an Event that occurs again and again is written."""
+    event_forget: Duration = seconds("6m")
+    """After this long without occurring again an Event is over, and the next one is a new one: client-go's number."""
+    event_patience: Duration = seconds("2m")
+    """How long an Event is kept for an API server that does not answer: client-go tries as long."""
 
 
 class StateSettings(_Settings, frozen=True):
@@ -198,6 +219,10 @@ class StateSettings(_Settings, frozen=True):
 
     save_interval: Duration = seconds("10s")
     """How long a change may wait until it is written: seldom enough for a flash disk, and what changes meanwhile is listed again anyway."""
+    last_save_timeout: Duration = seconds("5s")
+    """How long the end of the process waits for its last save, which takes less than a second: a disk that hangs must not keep it."""
+    kept_aside: int = 3
+    """Damaged files, and as many of another version's format, that are kept beside it for whoever wants to know; the newest ones."""
 
 
 class MetricsSettings(_Settings, frozen=True):

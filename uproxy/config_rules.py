@@ -111,8 +111,11 @@ def _check_least(config: Config) -> None:
         ("manifest.maxNodes", config.manifest.max_nodes, 1000),
         ("manifest.maxDepth", config.manifest.max_depth, 16),
         ("kubernetes.pageSize", config.kubernetes.page_size, 1),
+        ("kubernetes.pageBytes", config.kubernetes.page_bytes, 65536),
         ("kubernetes.maxLineBytes", config.kubernetes.max_line_bytes, 65536),
         ("kubernetes.eventQueue", config.kubernetes.event_queue, 1),
+        ("kubernetes.eventBurst", config.kubernetes.event_burst, 1),
+        ("kubernetes.eventSimilar", config.kubernetes.event_similar, 1),
         ("adminConnections", config.admin_connections, 1),
     ):
         if value < least:

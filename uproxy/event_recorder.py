@@ -6,12 +6,13 @@ wait for it: recording never blocks, never fails and may come to nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from msgspec import Struct
 
 if TYPE_CHECKING:
     from uproxy.core.model import ObjectKey
+    from uproxy.log import Log
 
 
 class ClusterEvent(Struct, frozen=True, gc=False):
@@ -40,3 +41,10 @@ class NoRecorder:
 
     def record(self, event: ClusterEvent) -> None:
         """Do nothing: the log has said it already."""
+
+
+class Reports(NamedTuple):
+    """Where something is reported that concerns the operator of a node as well as the users of the cluster."""
+
+    log: Log
+    recorder: EventRecorder

@@ -9,27 +9,30 @@ from typing import TYPE_CHECKING, Final
 
 from uproxy.core.model import EndpointSlice, Kind
 from uproxy.core.state import Delete, Put
+from uproxy.histogram import Histogram
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from uproxy.core.state import Event
 
-# Seconds; kube-proxy's own buckets of sync_proxy_rules_duration_seconds: 1 ms doubled 14 times.
-BUCKETS: Final = tuple(0.001 * 2**power for power in range(15))
+# Seconds; kube-proxy's own buckets of sync_proxy_rules_duration_seconds (1 ms doubled 14 times) and
+# network_programming_duration_seconds.
+SYNC_BUCKETS: Final = tuple(0.001 * 2**power for power in range(15))
+PROGRAMMING_BUCKETS: Final = (0.25, 0.5, *map(float, (*range(1, 60), *range(60, 120, 5), *range(120, 301, 30))))
 
 
 class SyncStats:
     """Counts and times of syncs.
 
-    durations: rounds by bucket (one more for longer ones), with their sum in duration_sum.
+    durations: of rounds. programming: from what happened to a pod or Service to the end of the round that applied it.
     last_queued, last_synced: Unix seconds, 0 for never. pending: changes not yet applied, total: ever seen.
     refusals: parts of objects that are refused now. failed_listeners: addresses that cannot be bound now.
     """
 
     def __init__(self) -> None:
-        self.durations = [0] * (len(BUCKETS) + 1)
-        self.duration_sum = 0.0
+        self.durations = Histogram(SYNC_BUCKETS)
+        self.programming = Histogram(PROGRAMMING_BUCKETS)
         self.last_queued = 0.0
         self.last_synced = 0.0
         self.service_changes_pending = 0
@@ -60,9 +63,7 @@ class SyncStats:
 
     def synced(self, seconds: float, unix_now: float) -> None:
         """Note that a round ended well."""
-        place = next((index for index, limit in enumerate(BUCKETS) if seconds <= limit), len(BUCKETS))
-        self.durations[place] += 1
-        self.duration_sum += seconds
+        self.durations.add(seconds)
         self.last_synced = unix_now
 
 

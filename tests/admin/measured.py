@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from uproxy.admin.metrics import Measured
+from uproxy.api_stats import ApiStats
 from uproxy.config import MetricsSettings
 from uproxy.core.balance import AffinityTable, Ejector
 from uproxy.dataplane.counters import Counters, Traffic
@@ -49,5 +50,6 @@ def measured(carried: Carried | None = None, settings: MetricsSettings | None = 
         affinity=AffinityTable(10),
         ejector=Ejector(3, 10, 60),
         source=carried,
+        api=ApiStats(),
         probe=LoopProbe(0.1),
     )

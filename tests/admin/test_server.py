@@ -16,11 +16,13 @@ from msgspec.structs import replace
 from tests.admin.measured import Carried, measured
 from uproxy.admin.health import Health
 from uproxy.admin.metrics import Metrics
-from uproxy.admin.server import go_time, serve_admin
+from uproxy.admin.server import HealthPages, MetricsPages, go_time, serve_admin
+from uproxy.api_stats import ApiStats
 from uproxy.config import Config, MetricsSettings
 from uproxy.config_rules import Duration
 from uproxy.core.model import Protocol, ServicePortName
 from uproxy.dataplane.counters import Traffic
+from uproxy.event_recorder import ClusterEvent, EventRecorder, NoRecorder, Reports
 from uproxy.log import configure
 
 if TYPE_CHECKING:
@@ -35,10 +37,16 @@ def free_address() -> str:
 
 
 @asynccontextmanager
-async def serving(health: Health, healthz: str, metrics: str) -> AsyncIterator[ClientSession]:
+async def serving(
+    health: Health, healthz: str, metrics: str, *, api: ApiStats | None = None, recorder: EventRecorder | None = None
+) -> AsyncIterator[ClientSession]:
     """Run both servers until the block ends; give a client."""
     config = replace(Config(), healthz_bind_address=healthz, metrics_bind_address=metrics, bind_retry=Duration(0.05))
-    task = asyncio.create_task(serve_admin(config, health, Metrics(measured()), configure(config.logging)))
+    known = measured()
+    shown = Metrics(known)
+    reports = Reports(configure(config.logging), recorder or NoRecorder())
+    health_pages, metrics_pages = HealthPages(health, shown, api or known.api), MetricsPages(shown)
+    task = asyncio.create_task(serve_admin(config, health_pages.routes(), metrics_pages.routes(), reports))
     try:
         async with aiohttp.ClientSession() as client:
             yield client
@@ -71,6 +79,43 @@ async def test_healthz_tells_when_it_was_updated_and_that_the_node_is_eligible()
         status, body, kind = await ask(client, address, "/healthz")
         assert (status, kind.split(";")[0]) == (200, "application/json")
         assert set(json.loads(body)) == {"lastUpdated", "currentTime", "nodeEligible"}
+
+
+async def test_a_node_that_is_about_to_go_is_alive_but_gets_no_new_traffic() -> None:
+    health = Health(60, time.monotonic())
+    health.synced(time.monotonic())
+    health.node_is_eligible = False
+    address = free_address()
+    async with serving(health, address, "") as client:
+        status, body, _ = await ask(client, address, "/healthz")
+        assert (status, json.loads(body)["nodeEligible"]) == (503, False)
+        assert (await ask(client, address, "/livez"))[0] == 200
+
+
+async def test_health_says_that_it_serves_the_last_known_state() -> None:
+    health, api = Health(60, time.monotonic()), ApiStats()
+    health.synced(time.monotonic())
+    api.state_restored_from = 1_700_000_000.0
+    address = free_address()
+    async with serving(health, address, "", api=api) as client:
+        assert json.loads((await ask(client, address, "/healthz"))[1])["lastKnownStateFrom"] == "2023-11-14 22:13:20 +0000 UTC"
+        api.state_restored_from = None
+        assert "lastKnownStateFrom" not in json.loads((await ask(client, address, "/healthz"))[1])
+
+
+async def test_the_cluster_is_told_once_about_an_address_that_cannot_be_had() -> None:
+    events: list[ClusterEvent] = []
+
+    class Kept:
+        def record(self, event: ClusterEvent) -> None:
+            events.append(event)
+
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        taken = f"127.0.0.1:{holder.getsockname()[1]}"
+        async with serving(Health(60, 0), taken, taken, recorder=Kept()):
+            await asyncio.sleep(0.2)
+    assert sorted(event.reason for event in events) == ["FailedToStartMetricServer", "FailedToStartProxierHealthcheck"]
+    assert all(taken in event.note and event.kind == "Node" for event in events)
 
 
 async def test_a_proxy_that_never_synced_is_not_healthy_but_alive() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.core.documents import Document, both_ways, only, refused, skipped, slice_document
+from uproxy.core.decode import decode
 from uproxy.core.model import EndpointSlice, Family, Kind, Node, ObjectKey, Protocol, Refusal, SliceEndpoint, SlicePort
 
 TCP, UDP = Protocol.TCP, Protocol.UDP
@@ -140,6 +141,25 @@ def test_a_slice_that_is_not_for_us_is_skipped_with_the_reason(document: Documen
     assert reason in found.reason
 
 
+SLICES_OF_A_NAMED_PROXY: dict[str, tuple[Document, bool]] = {
+    "made by a controller, with the Service's labels": ({"service.kubernetes.io/service-proxy-name": "edge"}, True),
+    "made by somebody, without": ({}, True),
+    "another proxy's": ({"service.kubernetes.io/service-proxy-name": "other"}, False),
+    "headless": ({"service.kubernetes.io/headless": ""}, False),
+}
+
+
+@pytest.mark.parametrize(("labels", "served"), SLICES_OF_A_NAMED_PROXY.values(), ids=SLICES_OF_A_NAMED_PROXY)
+def test_a_named_proxy_reads_the_slices_that_carry_its_name_or_none(labels: Document, served: bool) -> None:  # noqa: FBT001 - a table's column
+    (found,) = decode(slice_document(labels={"kubernetes.io/service-name": "web", **labels}), "edge")
+    assert isinstance(found, EndpointSlice) == served
+
+
+def test_an_address_of_the_other_family_is_told_from_one_that_is_none() -> None:
+    found = both_ways(slice_document({"endpoints": [{"addresses": ["fd00::1"]}, {"addresses": ["fd00:::1"]}, {"addresses": ["fe80::1"]}]}))
+    assert [one.wrong_family for one in found if isinstance(one, Refusal)] == [True, False, False]
+
+
 PORTS: dict[str, tuple[Document, list[SlicePort], list[str]]] = {
     "empty name": ({"name": "", "port": 80}, [SlicePort("", TCP, 80)], []),
     "null name": ({"name": None, "port": 80}, [], ["ports[0].name"]),
@@ -198,6 +218,22 @@ def test_a_node_has_its_internal_addresses_before_its_external_ones() -> None:
     assert only(node_document(spec=spec, status={"addresses": written})) == Node(
         "n1", ("192.168.0.1", "fd99::1", "203.0.113.1"), ("10.244.1.0/24", "fd00:1::/64"), "a"
     )
+
+
+LEAVING: dict[str, tuple[Document, bool]] = {
+    "no taints": ({"spec": {"taints": None}}, True),
+    "another taint": ({"spec": {"taints": [{"key": "node.kubernetes.io/not-ready", "effect": "NoExecute"}, None]}}, True),
+    "the autoscaler's taint": ({"spec": {"taints": [{"key": "ToBeDeletedByClusterAutoscaler", "effect": "NoSchedule"}]}}, False),
+    "being deleted": ({"metadata": {"name": "n1", "deletionTimestamp": "2026-01-01T00:00:00Z"}}, False),
+    "not being deleted": ({"metadata": {"name": "n1", "deletionTimestamp": None}}, True),
+}
+
+
+@pytest.mark.parametrize(("parts", "eligible"), LEAVING.values(), ids=LEAVING)
+def test_a_node_that_is_about_to_go_is_not_eligible(parts: Document, eligible: bool) -> None:  # noqa: FBT001 - a table's column
+    found = only(node_document(**parts))
+    assert isinstance(found, Node)
+    assert found.eligible == eligible
 
 
 def test_a_node_may_have_nothing_but_a_name() -> None:

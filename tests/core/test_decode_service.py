@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from tests.core.documents import Document, both_ways, only, refused, service_document, skipped
+from uproxy.core.decode import Skipped, decode, decode_item, decode_json
 from uproxy.core.model import Kind, ObjectKey, Protocol, Refusal, Service, ServicePort
 
 TCP, UDP = Protocol.TCP, Protocol.UDP
@@ -119,6 +121,34 @@ def test_a_service_that_is_not_for_us_is_skipped_with_the_reason(document: Docum
     found = skipped(document)
     assert (found.kind, found.key) == (Kind.SERVICE, WEB)
     assert reason in found.reason
+
+
+NAMED = "service.kubernetes.io/service-proxy-name"
+PROXY_NAMES: dict[str, tuple[dict[str, object], str, bool]] = {
+    "no label, no name": ({}, "", True),
+    "a label, no name": ({NAMED: "edge"}, "", False),
+    "an empty label, no name": ({NAMED: ""}, "", False),
+    "the label has the name": ({NAMED: "edge"}, "edge", True),
+    "the label has another name": ({NAMED: "other"}, "edge", False),
+    "no label, a name": ({}, "edge", False),
+    "the name, but headless": ({NAMED: "edge", "service.kubernetes.io/headless": ""}, "edge", False),
+}
+
+
+@pytest.mark.parametrize(("labels", "proxy_name", "served"), PROXY_NAMES.values(), ids=PROXY_NAMES)
+def test_a_proxy_serves_the_services_that_carry_its_name_and_no_others(labels: Document, proxy_name: str, served: bool) -> None:  # noqa: FBT001 - a table's column
+    document = service_document(labels=labels)
+    found = {decode(document, proxy_name), decode_json(msgspec.json.encode(document), proxy_name)}
+    ((one,),) = found
+    assert isinstance(one, Service) == served
+    assert isinstance(one, Skipped) != served
+
+
+def test_an_item_of_a_list_is_decoded_without_saying_its_kind() -> None:
+    document = service_document()
+    item = msgspec.json.encode({name: document[name] for name in ("metadata", "spec")})
+    assert decode_item(item, Kind.SERVICE) == decode(document)
+    assert [type(one) for one in decode_item(b'{"metadata": {}}', Kind.SERVICE)] == [Refusal]
 
 
 REFUSED: dict[str, tuple[Document, str, str]] = {

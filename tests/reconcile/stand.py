@@ -25,6 +25,7 @@ from uproxy.dataplane.listeners import Dataplane
 from uproxy.dataplane.reactor import Reactor
 from uproxy.dataplane.udp_source_ports import SourcePorts
 from uproxy.dataplane.upstream import NodeAddressOnly
+from uproxy.event_recorder import NoRecorder, Reports
 from uproxy.log import configure
 from uproxy.reconcile.balancers import Balancers
 from uproxy.reconcile.loop import Reconciler
@@ -66,9 +67,9 @@ class Stand:
 
     async def offer(self, *events: Event) -> None:
         """Offer events and wait until the round that took them has ended."""
-        rounds = sum(self.stats.durations)
+        rounds = self.stats.durations.total
         self.reconciler.offer(events)
-        await until(lambda: sum(self.stats.durations) > rounds)
+        await until(lambda: self.stats.durations.total > rounds)
 
 
 @asynccontextmanager
@@ -101,7 +102,7 @@ async def running(redirect: Redirect, view: NodeView | None = None, sync: SyncSe
     def look(_node: Node | None) -> NodeView:
         return view or NodeView("node", loopback_vips=True)
 
-    reconciler = Reconciler(config, look, redirect, dataplane, balancers, health, stats, log)
+    reconciler = Reconciler(config, look, redirect, dataplane, balancers, health, stats, Reports(log, NoRecorder()))
     task = asyncio.create_task(reconciler.run())
     try:
         yield Stand(reconciler, dataplane, stats, health)

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 
 class Health:
-    """Fed by the reconciler, read by the servers. Times are monotonic seconds; patience is in seconds."""
+    """Fed by the reconciler, read by the servers. Times are monotonic seconds; patience is in seconds.
+
+    node_is_eligible: False while this node is about to be removed (KEP-3836): nothing new should be sent here.
+    """
 
     def __init__(self, patience: float, now: float) -> None:
         self._patience = patience
         self._waiting_since: float | None = now
         self.has_synced = False
         self.is_draining = False
+        self.node_is_eligible = True
         self.last_synced: float | None = None
         self.last_failure = ""
 
@@ -45,4 +49,4 @@ class Health:
 
     def is_healthy(self, now: float) -> bool:
         """Tell whether traffic should be sent here (/healthz)."""
-        return self.has_synced and not self.is_draining and self.is_alive(now)
+        return self.has_synced and self.node_is_eligible and not self.is_draining and self.is_alive(now)

@@ -7,6 +7,8 @@ no label has a value per client; those per Service are there on request only, an
 from __future__ import annotations
 
 import asyncio
+import time
+from itertools import accumulate
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -14,18 +16,18 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
-from uproxy.sync_stats import BUCKETS
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from prometheus_client.metrics_core import Metric
 
+    from uproxy.api_stats import ApiStats
     from uproxy.config import MetricsSettings
     from uproxy.core.balance import AffinityTable, Ejector
     from uproxy.core.model import ServicePortName
     from uproxy.dataplane.counters import Counters, Traffic
     from uproxy.dataplane.descriptors import Descriptors
+    from uproxy.histogram import Histogram
     from uproxy.loop_probe import LoopProbe
     from uproxy.sync_stats import SyncStats
 
@@ -62,6 +64,7 @@ class Measured(NamedTuple):
     affinity: AffinityTable
     ejector: Ejector
     source: Source
+    api: ApiStats
     probe: LoopProbe
 
 
@@ -126,6 +129,7 @@ class _Collector(Collector):
         yield from _data_path(measured.counters)
         yield from _resources(measured)
         yield _by("uproxy_source_refusals", "Objects and files refused, by reason", "reason", measured.source.refusals)
+        yield from _api(measured.api, time.monotonic(), time.time())
         if measured.settings.per_service:
             yield from _per_service(measured.carried.traffic(), measured.settings.per_service_limit)
 
@@ -147,7 +151,10 @@ def _by(name: str, text: str, label: str, values: Mapping[str, int]) -> Metric:
 
 def _sync(stats: SyncStats) -> Iterator[Metric]:
     prefix = "kubeproxy_sync_proxy_rules"
-    yield _durations(f"{prefix}_duration_seconds", stats)
+    yield _durations(f"{prefix}_duration_seconds", "Duration of one sync", stats.durations)
+    yield _durations(
+        "kubeproxy_network_programming_duration_seconds", "From a change of endpoints until it is in force", stats.programming
+    )
     yield _gauge(f"{prefix}_last_timestamp_seconds", "When the last sync ended", stats.last_synced)
     yield _gauge(f"{prefix}_last_queued_timestamp_seconds", "When the last change was queued", stats.last_queued)
     yield _gauge(f"{prefix}_service_changes_pending", "Service changes not applied yet", stats.service_changes_pending)
@@ -162,12 +169,13 @@ def _sync(stats: SyncStats) -> Iterator[Metric]:
     yield _gauge("uproxy_services", "Services seen", stats.services)
 
 
-def _durations(name: str, stats: SyncStats) -> Metric:
-    buckets, total = [], 0
-    for limit, number in zip((*map(str, BUCKETS), "+Inf"), stats.durations, strict=True):
-        total += number
-        buckets.append((limit, total))
-    return HistogramMetricFamily(name, "Duration of one sync", buckets=buckets, sum_value=stats.duration_sum)
+def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
+    """Give the cumulative counts that the exposition format wants."""
+    return list(zip((*map(str, histogram.limits), "+Inf"), accumulate(histogram.counts), strict=True))
+
+
+def _durations(name: str, text: str, histogram: Histogram) -> Metric:
+    return HistogramMetricFamily(name, text, buckets=_buckets(histogram), sum_value=histogram.sum)
 
 
 def _carried(totals: Traffic) -> Iterator[Metric]:
@@ -204,6 +212,38 @@ def _resources(measured: Measured) -> Iterator[Metric]:
     yield _gauge("uproxy_suspect_endpoints", "Endpoints that failed lately", len(measured.ejector.suspects))
     yield _gauge("uproxy_loop_lag_seconds", "How late the event loop's last timer was", measured.probe.last)
     yield _gauge("uproxy_loop_pause_seconds_max", "The longest such lag since the start", measured.probe.longest)
+
+
+def _api(api: ApiStats, now: float, unix_now: float) -> Iterator[Metric]:
+    requests = CounterMetricFamily("rest_client_requests", "Requests to the API server", labels=["code", "method", "host"])
+    for (method, host, code), number in api.requests.items():
+        requests.add_metric([code, method, host], number)
+    yield requests
+    latency = HistogramMetricFamily(
+        "rest_client_request_duration_seconds", "Until the head of the API server's answer", labels=["verb", "host"]
+    )
+    for labels, histogram in api.latencies.items():
+        latency.add_metric(labels, _buckets(histogram), histogram.sum)
+    yield latency
+    restarts = CounterMetricFamily("uproxy_watch_restarts", "Watches begun anew", labels=["kind", "reason"])
+    for labels, number in api.restarts.items():
+        restarts.add_metric(labels, number)
+    yield restarts
+    ages = GaugeMetricFamily("uproxy_watch_last_event_age_seconds", "Since a list or watch was last heard of", labels=["kind"])
+    for kind, heard in api.last_event.items():
+        ages.add_metric([kind], now - heard)
+    yield ages
+    yield from _state(api, unix_now)
+
+
+def _state(api: ApiStats, unix_now: float) -> Iterator[Metric]:
+    restored = api.state_restored_from
+    age = 0.0 if restored is None else unix_now - restored
+    yield _gauge("uproxy_state_age_seconds", "Age of the last known state that is served; 0: the source's own is", age)
+    yield _gauge("uproxy_state_saved_timestamp_seconds", "When the last known state was last written to disk", api.state_saved)
+    yield _counter("uproxy_state_failures", "Times it could not be written", api.state_failures)
+    yield _counter("uproxy_events_sent", "Events that the API server has taken", api.events_sent)
+    yield _by("uproxy_events_dropped", "Events that came to nothing", "reason", api.events_dropped)
 
 
 def _per_service(traffic: Iterable[tuple[ServicePortName, Traffic]], limit: int) -> Iterator[Metric]:

@@ -13,65 +13,83 @@ import json
 import socket
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from aiohttp import web
 
 from uproxy.config_rules import host_and_port
+from uproxy.core.model import ObjectKey
+from uproxy.event_recorder import ClusterEvent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from uproxy.admin.health import Health
     from uproxy.admin.metrics import Metrics
+    from uproxy.api_stats import ApiStats
     from uproxy.config import Config
-    from uproxy.log import Log
+    from uproxy.event_recorder import Reports
 
 MODE: Final = "userspace"
 NO_SNIFFING: Final = {"X-Content-Type-Options": "nosniff"}
 
 
-async def serve_admin(config: Config, health: Health, metrics: Metrics, log: Log) -> None:
+class Pages(NamedTuple):
+    """One server: the setting of its address, the Event that says it cannot listen there, and what it shows."""
+
+    setting: str
+    address: str
+    failure: str
+    routes: Iterable[web.RouteDef]
+
+
+async def serve_admin(config: Config, health: Iterable[web.RouteDef], metrics: Iterable[web.RouteDef], reports: Reports) -> None:
     """Serve both until cancelled; an empty address switches its server off."""
     servers = (
-        ("healthzBindAddress", config.healthz_bind_address, HealthPages(health, metrics).routes()),
-        ("metricsBindAddress", config.metrics_bind_address, MetricsPages(metrics).routes()),
+        Pages("healthzBindAddress", config.healthz_bind_address, "FailedToStartProxierHealthcheck", health),
+        Pages("metricsBindAddress", config.metrics_bind_address, "FailedToStartMetricServer", metrics),
     )
     async with asyncio.TaskGroup() as tasks:
-        for setting, address, routes in servers:
-            if address:
-                tasks.create_task(_serve(setting, address, routes, config, log), name=setting)
+        for pages in servers:
+            if pages.address:
+                tasks.create_task(_serve(pages, config, reports), name=pages.setting)
         await asyncio.Event().wait()
 
 
-async def _serve(setting: str, address: str, routes: Iterable[web.RouteDef], config: Config, log: Log) -> None:
+async def _serve(pages: Pages, config: Config, reports: Reports) -> None:
     application = web.Application()
-    application.add_routes(routes)
+    application.add_routes(pages.routes)
     runner = web.AppRunner(application, access_log=None, handle_signals=False)
     await runner.setup()
     try:
         door = _Door(runner.server, config.admin_connections)
-        async with await _listen(door, setting, address, config.bind_retry, log) as server:
+        async with await _listen(door, pages, config, reports) as server:
             await server.serve_forever()
     finally:
         await runner.cleanup()
 
 
-async def _listen(door: _Door, setting: str, address: str, retry_seconds: float, log: Log) -> asyncio.Server:
+async def _listen(door: _Door, pages: Pages, config: Config, reports: Reports) -> asyncio.Server:
     """Listen on the address as soon as it is free."""
     loop = asyncio.get_running_loop()
     failed = False
     while True:
         try:
-            server = await loop.create_server(door.enter, sock=_socket(*host_and_port(setting, address)))
+            server = await loop.create_server(door.enter, sock=_socket(*host_and_port(pages.setting, pages.address)))
         except OSError as error:
-            failed = True
             reason = error.strerror or str(error)
-            log.warning("admin_listen_failed", subject=setting, address=address, reason=reason, remedy="it is tried again")
-            await asyncio.sleep(retry_seconds)
+            facts = {"subject": pages.setting, "address": pages.address, "reason": reason, "remedy": "it is tried again"}
+            reports.log.warning("admin_listen_failed", **facts)
+            if not failed:
+                note = f"cannot listen on {pages.address} ({pages.setting}): {reason}"
+                reports.recorder.record(
+                    ClusterEvent("Warning", pages.failure, "StartKubeProxy", "Node", ObjectKey("", config.node_name), note)
+                )
+            failed = True
+            await asyncio.sleep(config.bind_retry)
         else:
             if failed:
-                log.info("admin_listening", subject=setting, address=address)
+                reports.log.info("admin_listening", subject=pages.setting, address=pages.address)
             return server
 
 
@@ -101,18 +119,19 @@ class _Door:
 class HealthPages:
     """What load balancers and the kubelet ask, as kube-proxy answers it (pkg/proxy/healthcheck/proxy_health.go)."""
 
-    def __init__(self, health: Health, metrics: Metrics) -> None:
+    def __init__(self, health: Health, metrics: Metrics, api: ApiStats) -> None:
         self._health = health
         self._metrics = metrics
+        self._api = api
 
     def routes(self) -> list[web.RouteDef]:
         """Give the paths; the method does not matter, as in kube-proxy."""
         return [web.route("*", "/healthz", self._healthz), web.route("*", "/livez", self._livez)]
 
     async def _healthz(self, _request: web.Request) -> web.Response:
-        """Say whether traffic should come here: not while draining."""
+        """Say whether traffic should come here: not while draining, nor when the node is about to go."""
         healthy = self._health.is_healthy(time.monotonic())
-        response = self._answer(healthy=healthy, more={"nodeEligible": True})
+        response = self._answer(healthy=healthy, more={"nodeEligible": self._health.node_is_eligible})
         self._metrics.asked("healthz", response.status)
         return response
 
@@ -127,6 +146,8 @@ class HealthPages:
         current = time.time()
         updated = current if healthy else 0.0 if synced is None else current - (now - synced)
         body = {"lastUpdated": go_time(updated), "currentTime": go_time(current), **more}
+        if self._api.state_restored_from is not None:
+            body["lastKnownStateFrom"] = go_time(self._api.state_restored_from)
         if not healthy and self._health.last_failure:
             body["lastFailure"] = self._health.last_failure
         return web.Response(text=json.dumps(body), status=200 if healthy else 503, content_type="application/json", headers=NO_SNIFFING)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from uproxy.core.plan import Desired
 from uproxy.core.policy import NodeView, routes_of
-from uproxy.core.state import Event, State, fold
+from uproxy.core.state import Event, Put, State, fold
 from uproxy.errors import RedirectError
+from uproxy.pace import Pace
 from uproxy.reconcile.bindings import Bindings
-from uproxy.reconcile.pace import Pace
 from uproxy.reconcile.serving import Serving
 from uproxy.reconcile.wake import Occasion, Wake
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from uproxy.core.model import Node, ObjectKey, Refusal, Route, RouteKey
     from uproxy.core.plan import Plan
     from uproxy.dataplane.listeners import Dataplane
-    from uproxy.log import Log
+    from uproxy.event_recorder import Reports
     from uproxy.reconcile.balancers import Balancers
     from uproxy.redirect.base import Redirect
     from uproxy.sync_stats import SyncStats
@@ -50,6 +50,7 @@ class Reconciler:
     """Runs rounds for ever. offer() takes events, at any time; everything else happens in run()'s task.
 
     view: reads what this node is like now, given its Node object if one was seen; OSError is passed on.
+    applied: called with the state that is in force now, after every round that ended well.
     """
 
     def __init__(  # noqa: PLR0917 - the parts that this one joins
@@ -61,7 +62,8 @@ class Reconciler:
         balancers: Balancers,
         health: Health,
         stats: SyncStats,
-        log: Log,
+        reports: Reports,
+        applied: Callable[[State], None] = lambda _: None,
     ) -> None:
         self._config = config
         self._read_view = view
@@ -70,7 +72,11 @@ class Reconciler:
         self._balancers = balancers
         self._health = health
         self._stats = stats
-        self._log = log
+        self._reports = reports
+        self._log = reports.log
+        self._applied = applied
+        self._started = time.time()
+        self._triggers: list[float] = []
         self._wake = Wake(config.sync)
         self._inbox: list[Event] = []
         self._state = State()
@@ -111,7 +117,7 @@ class Reconciler:
             self._dataplane,
             bindings,
             self._balancers,
-            self._log,
+            self._reports,
             keep_clients=self._redirect.keeps_clients and self._config.keep_client_address == "auto",
             linger=self._config.capture.linger,
             released=self._wake.set,
@@ -141,6 +147,7 @@ class Reconciler:
         events, self._inbox = self._inbox, []
         self._stats.taken()
         for batch in _batches(events):
+            self._triggers += [event.triggered for event in batch if isinstance(event, Put) and event.triggered > self._started]
             self._state, change = fold(self._state, batch)
             self._dirty |= change.services
             if self._config.node_name in change.nodes:
@@ -151,7 +158,9 @@ class Reconciler:
         """Read what the node is like, at first, when its object changed and at each resync: if it differs, every Service may."""
         if self._planned and occasion is not Occasion.RESYNC:
             return
-        view = self._read_view(self._state.nodes.get(self._config.node_name))
+        node = self._state.nodes.get(self._config.node_name)
+        self._health.node_is_eligible = node is None or node.eligible
+        view = self._read_view(node)
         if view != self._view or not self._planned:
             self._view = view
             self._dirty.update(self._state.services)
@@ -201,8 +210,11 @@ class Reconciler:
             self._serving.captured()
 
     def _finished(self, plan: Plan, started: float) -> None:
-        now = time.monotonic()
-        self._stats.synced(now - started, time.time())
+        now, unix_now = time.monotonic(), time.time()
+        self._stats.synced(now - started, unix_now)
+        triggers, self._triggers = self._triggers, []
+        for triggered in triggers:
+            self._stats.programming.add(max(0.0, unix_now - triggered))
         self._stats.failed_listeners = len(self._serving.failed)
         self._stats.services = len(self._state.services)
         self._health.synced(now, more=bool(self._inbox))
@@ -214,6 +226,7 @@ class Reconciler:
                 closed=len(plan.close),
                 milliseconds=round(1000 * (now - started)),
             )
+        self._applied(self._state)
 
     def _failed(self, error: Exception) -> float:
         """Note a failed sync; give the seconds until the next try."""

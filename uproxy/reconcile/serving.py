@@ -10,19 +10,20 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from uproxy.core.model import Protocol, Route, RouteKey
+from uproxy.core.model import ObjectKey, Protocol, Route, RouteKey
 from uproxy.core.plan import Plan, diff
 from uproxy.dataplane.deadlines import Deadlines
 from uproxy.errors import ListenError
+from uproxy.event_recorder import ClusterEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from uproxy.dataplane.listeners import Dataplane
-    from uproxy.log import Log
+    from uproxy.event_recorder import Reports
+    from uproxy.pace import Pace
     from uproxy.reconcile.balancers import Balancers
     from uproxy.reconcile.bindings import Bindings
-    from uproxy.reconcile.pace import Pace
     from uproxy.redirect.base import Capture
 
 
@@ -41,7 +42,7 @@ class Serving:
         dataplane: Dataplane,
         bindings: Bindings,
         balancers: Balancers,
-        log: Log,
+        reports: Reports,
         *,
         keep_clients: bool,
         linger: float,
@@ -54,7 +55,8 @@ class Serving:
         self._dataplane = dataplane
         self._bindings = bindings
         self._balancers = balancers
-        self._log = log
+        self._log = reports.log
+        self._recorder = reports.recorder
         self._keep_clients = keep_clients
         self._released = released
         self._loop = asyncio.get_running_loop()
@@ -97,18 +99,20 @@ class Serving:
                 self._lingering.discard(route.key)
                 self._dataplane.open(binding, route.service_port, self._balancers.use(route), keep_client_address=self._keeps(route))
             except ListenError as error:
-                self._give_up(route.key, str(error))
+                self._give_up(route, str(error))
             else:
                 self.running[route.key] = route
                 if self.failed.pop(route.key, None) is not None:
                     self._log.info("listening_again", address=route.key, service_port=route.service_port)
             await pace.turn()
 
-    def _give_up(self, key: RouteKey, reason: str) -> None:
+    def _give_up(self, route: Route, reason: str) -> None:
+        key, (namespace, name, *_) = route.key, route.service_port
         self._bindings.release(key)
         self._balancers.leave(key)
         if self.failed.get(key) != reason:
             self._log.warning("listen_failed", address=key, reason=reason)
+            self._recorder.record(ClusterEvent("Warning", "FailedToListen", "Listen", "Service", ObjectKey(namespace, name), reason))
         self.failed[key] = reason
 
     def refuse(self, keys: Iterable[RouteKey]) -> None:

@@ -56,11 +56,13 @@ class Broken(Exception):
         self.line = line
 
 
-def parse(raw: bytes, *, json: bool, bounds: Bounds, known: Mapping[bytes, Parsed]) -> Generator[None, None, Content]:
+def parse(
+    raw: bytes, *, json: bool, bounds: Bounds, known: Mapping[bytes, Parsed], proxy_name: str = ""
+) -> Generator[None, None, Content]:
     """Give the content of a file after any number of steps; raises Broken.
 
     json: whether the file's name says that it is JSON (YAML files may hold JSON too). known: Content.chunks of the
-    file as it was.
+    file as it was, parsed for the same proxy_name (decode.py).
     """
     documents: list[Document] = []
     chunks: dict[bytes, Parsed] = {}
@@ -70,7 +72,7 @@ def parse(raw: bytes, *, json: bool, bounds: Bounds, known: Mapping[bytes, Parse
         parsed = known.get(digest)
         if parsed is None:
             try:
-                parsed = yield from _parse_chunk(chunk, json=json, bounds=bounds)
+                parsed = yield from _parse_chunk(chunk, proxy_name, json=json, bounds=bounds)
             except Malformed as error:
                 raise Broken(error.reason, len(documents) + 1 + error.before, line + error.line - 1) from error
         chunks[digest] = parsed
@@ -125,7 +127,7 @@ def _without_directives(chunk: bytes) -> bytes:
     return chunk[: match.start(1)] if match else chunk
 
 
-def _parse_chunk(chunk: bytes, *, json: bool, bounds: Bounds) -> Generator[None, None, Parsed]:
+def _parse_chunk(chunk: bytes, proxy_name: str, *, json: bool, bounds: Bounds) -> Generator[None, None, Parsed]:
     """Parse and decode the documents between two separators; raises Malformed with lines counted from the chunk's."""
     try:
         text = chunk.decode()
@@ -134,30 +136,30 @@ def _parse_chunk(chunk: bytes, *, json: bool, bounds: Bounds) -> Generator[None,
     value = chunk.removeprefix(_SEPARATOR).lstrip()
     if json or value.startswith((b"{", b"[")):
         try:
-            return (yield from _parse_json(value))
+            return (yield from _parse_json(value, proxy_name))
         except _NotJson as error:
             if json:
                 before = text.count("\n", 0, len(text) - len(value.decode()))
                 raise Malformed(before + error.line, error.reason, error.before) from error
-    return (yield from _parse_yaml(text, bounds))
+    return (yield from _parse_yaml(text, bounds, proxy_name))
 
 
-def _parse_yaml(text: str, bounds: Bounds) -> Generator[None, None, Parsed]:
+def _parse_yaml(text: str, bounds: Bounds, proxy_name: str) -> Generator[None, None, Parsed]:
     found: list[tuple[Decoded, ...]] = []
     for document in (yield from read(text, bounds)):
         if document is not None:
-            decoded = yield from _decode_parsed(document)
+            decoded = yield from _decode_parsed(document, proxy_name)
             found.append(decoded)
     return tuple(found)
 
 
-def _decode_parsed(document: Any) -> Generator[None, None, tuple[Decoded, ...]]:  # noqa: ANN401 - whatever a document holds
+def _decode_parsed(document: Any, proxy_name: str) -> Generator[None, None, tuple[Decoded, ...]]:  # noqa: ANN401 - whatever a document holds
     items = document.get("items") if isinstance(document, dict) else None
     if not isinstance(items, list) or len(items) <= ITEMS_PER_STEP:
-        return decode(document)
+        return decode(document, proxy_name)
     found: list[Decoded] = []
     for start in range(0, len(items), ITEMS_PER_STEP):
-        found += decode({**document, "items": items[start : start + ITEMS_PER_STEP]})
+        found += decode({**document, "items": items[start : start + ITEMS_PER_STEP]}, proxy_name)
         yield
     return tuple(found)
 
@@ -187,24 +189,24 @@ _one_of_many: Final = JSONDecoder().raw_decode
 _after_blanks: Final = re.compile(r"[ \t\r\n]*").match
 
 
-def _parse_json(value: bytes) -> Generator[None, None, Parsed]:
+def _parse_json(value: bytes, proxy_name: str) -> Generator[None, None, Parsed]:
     """Decode a JSON value, or several that stand one after the other. Raises _NotJson."""
     try:
         _value.decode(value)
     except (msgspec.DecodeError, RecursionError):
-        return (yield from _parse_json_values(value.decode()))
+        return (yield from _parse_json_values(value.decode(), proxy_name))
     yield
-    return ((yield from _decode_json(value)),)
+    return ((yield from _decode_json(value, proxy_name)),)
 
 
-def _parse_json_values(text: str) -> Generator[None, None, Parsed]:
+def _parse_json_values(text: str, proxy_name: str) -> Generator[None, None, Parsed]:
     """Decode JSON values that stand one after the other, which msgspec does not do. Raises _NotJson."""
     found: list[tuple[Decoded, ...]] = []
     start = 0
     try:
         while start < len(text):
             document, end = _one_of_many(text, start)
-            decoded = yield from _decode_parsed(document)
+            decoded = yield from _decode_parsed(document, proxy_name)
             found.append(decoded)
             blanks = _after_blanks(text, end)
             start = blanks.end() if blanks else end
@@ -216,18 +218,18 @@ def _parse_json_values(text: str) -> Generator[None, None, Parsed]:
     return tuple(found)
 
 
-def _decode_json(value: bytes) -> Generator[None, None, tuple[Decoded, ...]]:
+def _decode_json(value: bytes, proxy_name: str) -> Generator[None, None, tuple[Decoded, ...]]:
     try:
         head = _list.decode(value)
         yield
         items = _items.decode(head.items) if isinstance(head.items, Raw) else []
     except (msgspec.MsgspecError, RecursionError):  # no object, or items that are no list: decode has the words for it
-        return decode_json(value)
+        return decode_json(value, proxy_name)
     if len(items) <= ITEMS_PER_STEP:
-        return decode_json(value)
+        return decode_json(value, proxy_name)
     found: list[Decoded] = []
     for start in range(0, len(items), ITEMS_PER_STEP):
         part = b"[" + b",".join(map(bytes, items[start : start + ITEMS_PER_STEP])) + b"]"
-        found += decode_json(msgspec.json.encode(_List(head.api_version, head.kind, Raw(part))))
+        found += decode_json(msgspec.json.encode(_List(head.api_version, head.kind, Raw(part))), proxy_name)
         yield
     return tuple(found)

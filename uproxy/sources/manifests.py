@@ -191,7 +191,8 @@ class ManifestSource:
             raise Broken(getattr(found, "strerror", None) or str(found)) from found
         raw, signature = found
         self._signatures[name] = _UNSETTLED if self._is_young(signature) else signature
-        return (yield from parse(raw, json=name.endswith(".json"), bounds=self._bounds, known=self._known.get(name, {})))
+        known, proxy_name = self._known.get(name, {}), self._config.service_proxy_name
+        return (yield from parse(raw, json=name.endswith(".json"), bounds=self._bounds, known=known, proxy_name=proxy_name))
 
     def _drop_file(self, name: str) -> Generator[None, None, None]:
         yield from self._claims.replace(name, {})

@@ -1,0 +1,1 @@
+"""Objects from a Kubernetes API server: connection and credentials, lists and watches, Events."""
