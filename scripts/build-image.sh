@@ -14,7 +14,7 @@ done
 secrets=$(mktemp -d)
 trap 'rm -r "$secrets"' EXIT
 # Lines like global.index-url='...'; what the environment says (:env:) stands above and wins.
-pip() { python3 -m pip config list | sed -n "s/^[^=]*\.$1='\(.*\)'\$/\1/p" | head -n 1; }
+pip() { { python3 -m pip config list || true; } 2>/dev/null | sed -n "s/^[^=]*\.$1='\(.*\)'\$/\1/p" | head -n 1; }
 echo '[global]' > "$secrets/pip"
 for key in index-url extra-index-url trusted-host proxy timeout retries; do
     value=$(pip "$key")

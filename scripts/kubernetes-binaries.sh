@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 module=tests/cluster/go
 version=$(sed -n 's|^\tk8s.io/kubernetes \(v.*\)|\1|p' "$module/go.mod")
 target="$PWD/.cache/kubernetes/$version"
-[ $# -ne 0 ] || set -- etcd etcdctl etcdutl kube-apiserver kube-controller-manager kubectl
+[ $# -ne 0 ] || set -- etcd etcdctl etcdutl kube-apiserver kube-controller-manager kube-proxy kubectl
 mkdir -p "$target"
 
 # With -v the compiler names each package that it takes up; any other line is worth reading.

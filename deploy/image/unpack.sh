@@ -32,6 +32,9 @@ echo 'root:x:0:0:root:/:/usr/sbin/nologin' > "$root/etc/passwd"
 echo 'root:x:0:' > "$root/etc/group"
 echo 'hosts: files dns' > "$root/etc/nsswitch.conf"
 
+rm -r "$root/var/run" "$root/var/lock" "$root/var/local"
+ln -s /run "$root/var/run"
+
 # Places where a container that may not write has something mounted.
 mkdir -p "$root/etc/uproxy/manifests" "$root/var/lib/uproxy"
 find "$root/usr/share/doc" -type f ! -name copyright -delete

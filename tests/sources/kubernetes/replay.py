@@ -26,9 +26,9 @@ SILENCE: Final = Silence()
 
 
 class Streamed:
-    """The answer to a watch: chunks, an error in the middle, or silence; after the last part it ends in order."""
+    """The answer to a watch: chunks, an error in the middle, silence, or until the test says so; then it ends in order."""
 
-    def __init__(self, *parts: bytes | ApiError | Silence) -> None:
+    def __init__(self, *parts: bytes | ApiError | Silence | asyncio.Event) -> None:
         self.parts = parts
 
 
@@ -98,7 +98,10 @@ class Replay:
             if isinstance(part, Silence):
                 await asyncio.sleep(stall)
                 raise Stalled("nothing came", "the replay")
-            yield part
+            if isinstance(part, asyncio.Event):
+                await part.wait()
+            else:
+                yield part
 
 
 def cut() -> Unreachable:
