@@ -38,8 +38,8 @@ RUN ${PIP} wheel --no-index --no-deps --no-build-isolation --wheel-dir /build/wh
 COPY deploy/image/livez.py /opt/uproxy/libexec/
 # Byte code that is never checked against its source: nothing is written at run time, and builds do not depend on file times.
 COPY --from=system /system /system
-RUN python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash -s /system -p / /system/usr/lib/python3* \
-    && python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/uproxy
+RUN python3 -m compileall -f -q -j 0 --invalidation-mode unchecked-hash -s /system -p / /system/usr/lib/python3* \
+    && python3 -m compileall -f -q -j 0 --invalidation-mode unchecked-hash /opt/uproxy
 
 FROM scratch
 COPY --from=packages /system /

@@ -49,6 +49,9 @@ docs: $(VENV) ## bring the generated parts of README.md and docs/ up to date
 	@$(BIN)/python scripts/configuration.py --write
 	@$(BIN)/python scripts/metrics_page.py --write
 
+image: $(TOOLS) ## the container image: docker, podman or what tests use (TAG=uproxy; BASE: another base image or its tar file)
+	@scripts/build-image.sh "$${TAG:-uproxy}" $${BASE:+"$$BASE"}
+
 lock: $(VENV) ## write the requirement files anew from pyproject.toml (UPGRADE=1: with the newest versions)
 	@scripts/lock.sh
 
@@ -66,4 +69,4 @@ $(TOOLS): scripts/debian-tools.sh
 	@scripts/debian-tools.sh
 	@[ "$$(id -u)" -ne 0 ] || touch $@
 
-.PHONY: help demo demo-node test lint types imports unit netns kubernetes bench docs lock clean
+.PHONY: help demo demo-node test lint types imports unit netns kubernetes bench docs image lock clean

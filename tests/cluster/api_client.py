@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterator, Mapping
     from pathlib import Path
 
 Document = dict[str, Any]
@@ -125,7 +125,7 @@ class ApiClient:
         """DELETE a namespace's objects of a kind at once, without a grace period."""
         self.request("DELETE", self.path(kind, namespace), {"gracePeriodSeconds": 0}, **query)
 
-    def watch(self, kind: str, namespace: str = "", *, seconds: int = 5, **query: str) -> Iterator[Document]:
+    def watch(self, kind: str, namespace: str = "", *, seconds: int = 5, **query: str) -> Generator[Document, None, None]:
         """GET a collection's changes, each a dict with type and object, until the API server ends it after seconds."""
         asked = urlencode({"watch": "true", "timeoutSeconds": seconds, **query})
         connection = self._open()
@@ -135,6 +135,19 @@ class ApiClient:
                 if response.status >= http.HTTPStatus.BAD_REQUEST:
                     raise Refusal(response.status, json.loads(response.read()))
                 yield from map(json.loads, response)
+        finally:
+            connection.close()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the API server busy with a request whose body does not come, for a minute at most."""
+        connection = self._open()
+        try:
+            connection.putrequest("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews")
+            for name, value in {**self._headers, "Content-Type": JSON, "Content-Length": "100"}.items():
+                connection.putheader(name, value)
+            connection.endheaders()
+            yield
         finally:
             connection.close()
 

@@ -44,6 +44,9 @@ class Etcd:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
+        for socket in (CLIENTS, _PEERS):
+            # 3.4 does not remove what a killed one left.
+            (self._folder / socket.removeprefix("unix://")).unlink(missing_ok=True)
         self.program.start()
         eventually(self._answers, within=START_SECONDS)
 

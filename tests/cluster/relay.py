@@ -102,6 +102,7 @@ class Relay:
         self._met = 0
         self._traffic = Traffic()
         self._passages: set[_Passage] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._listener: asyncio.Server | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="relay", daemon=True)
@@ -165,7 +166,7 @@ class Relay:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
 
     async def _accept(self, raw: socket.socket) -> None:
-        self._listener = await asyncio.start_server(self._serve, sock=raw, ssl=self._inwards)
+        self._listener = await asyncio.start_server(self._begin, sock=raw, ssl=self._inwards)
 
     async def _refuse(self) -> None:
         if self._listener is not None:
@@ -184,23 +185,29 @@ class Relay:
 
     async def _end(self) -> None:
         await self._refuse()
+        # From here on nobody cares how connections end, half-open ones included.
+        self._loop.set_exception_handler(lambda _loop, _context: None)
+        passages = list(self._passages)
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
-        passages = list(self._passages)
         await asyncio.gather(*others, return_exceptions=True)
         for passage in passages:
             passage.client.transport.abort()
         await self._loop.shutdown_default_executor()
 
+    def _begin(self, from_client: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
+        task = self._loop.create_task(self._serve(from_client, client))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     async def _serve(self, from_client: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
         self._traffic = self._traffic._replace(accepted=self._traffic.accepted + 1)
         try:
-            raw = await asyncio.to_thread(self._connect)
+            from_server, server = await self._open()
         except OSError:
             client.close()
             return
-        from_server, server = await asyncio.open_connection(sock=raw, ssl=self._outwards, server_hostname="" if self._outwards else None)
         passage = _Passage(client, server)
         self._passages.add(passage)
         try:
@@ -208,6 +215,11 @@ class Relay:
         finally:
             self._passages.discard(passage)
             passage.end(reset=False)
+
+    async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        raw = await asyncio.to_thread(self._connect)
+        raw.settimeout(0)
+        return await asyncio.open_connection(sock=raw, ssl=self._outwards, server_hostname="" if self._outwards else None)
 
     async def _both_ways(self, passage: _Passage, from_client: asyncio.StreamReader, from_server: asyncio.StreamReader) -> None:
         ways = [asyncio.ensure_future(way) for way in (self._up(from_client, passage), self._down(from_server, passage))]

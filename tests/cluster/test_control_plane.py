@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from pathlib import Path
+from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -18,6 +18,7 @@ from tests.lab.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.cluster.api_client import ApiClient, Document
 
@@ -51,14 +52,11 @@ def test_the_proxier_may_read_what_it_serves_and_write_events_alone(control_plan
     proxier = control_plane.client(NODE_PROXIER)
     for kind in ("Service", "EndpointSlice", "Node"):
         assert proxier.list(kind)["metadata"]["resourceVersion"]
-    for refused in (
-        lambda: proxier.list("Pod"),
-        lambda: proxier.list("Secret"),
-        lambda: proxier.create(objects.service(namespace, "web", PORTS)),
-    ):
-        with pytest.raises(Refusal) as refusal:
-            refused()
-        assert refusal.value.code == 403
+    for refused in ("Pod", "Secret"):
+        with pytest.raises(Refusal, match="403 "):
+            proxier.list(refused)
+    with pytest.raises(Refusal, match="403 "):
+        proxier.create(objects.service(namespace, "web", PORTS))
 
 
 def test_every_way_to_prove_who_one_is_names_its_user(control_plane: ControlPlane, namespace: str) -> None:
@@ -74,24 +72,23 @@ def test_a_token_that_is_not_good_is_refused(control_plane: ControlPlane, namesp
     account = control_plane.service_account(namespace)
     tokens = {"over": account.token_for(-1), "revoked": account.token(), "unknown": "nobody-knows-it"}
     renewed = account.revoke()
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(Refusal, match="401 "):
         control_plane.client(token=tokens[wrong]).list("Service")
-    assert refusal.value.code == 401
     assert control_plane.client(token=renewed.token()).list("Service")["kind"] == "ServiceList"
 
 
 def test_a_client_certificate_that_has_expired_is_refused(control_plane: ControlPlane) -> None:
     expired = control_plane.authority.client(NODE_PROXIER, expired=True).write(control_plane.folder, "expired")
     client = type(control_plane.admin)(control_plane.url, certificate=expired)
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(Refusal, match="401 "):
         client.list("Service")
     client.close()
-    assert refusal.value.code == 401
 
 
 def test_pods_become_endpoints_as_long_as_they_are_ready(control_plane: ControlPlane, namespace: str) -> None:
     control_plane.controllers()
     admin = control_plane.admin
+    objects.create_node(admin, "serving", ["10.0.1.1"])
     admin.create(objects.service(namespace, "web", PORTS, ipFamilyPolicy="RequireDualStack"))
 
     def endpoints() -> list[tuple[str, bool]]:
@@ -102,12 +99,13 @@ def test_pods_become_endpoints_as_long_as_they_are_ready(control_plane: ControlP
         eventually(lambda: endpoints() == expected, within=20)
 
     addresses = ("10.244.1.11", "fd10:244:1::11")
-    objects.create_pod(admin, namespace, "web-1", addresses, node="node", labels={"app": "web"})
+    objects.create_pod(admin, namespace, "web-1", addresses, node="serving", labels={"app": "web"})
     wait_for([(address, True) for address in addresses])
     objects.set_ready(admin, namespace, "web-1", ready=False)
     wait_for([(address, False) for address in addresses])
     admin.delete("Pod", "web-1", namespace, grace_seconds=0)
     wait_for([])
+    admin.delete("Node", "serving")
 
 
 def test_a_node_has_the_addresses_it_was_given(control_plane: ControlPlane) -> None:
@@ -232,7 +230,7 @@ def test_an_overloaded_one_tells_a_user_to_come_back(plane: ControlPlane) -> Non
     def code() -> int:
         return user.exchange("GET", user.path("Service"), None, "application/json")[0]
 
-    with overloaded(plane.admin, NODE_PROXIER.name):
+    with overloaded(plane, NODE_PROXIER.name, ["list"]):
         eventually(lambda: code() == 429, within=20)
         assert plane.admin.list("Service")["items"]
     eventually(lambda: code() == 200, within=20)
@@ -240,10 +238,9 @@ def test_an_overloaded_one_tells_a_user_to_come_back(plane: ControlPlane) -> Non
 
 def test_a_streaming_list_ends_with_a_mark(plane: ControlPlane) -> None:
     asked = {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan", "allowWatchBookmarks": "true"}
-    events = plane.admin.watch("Service", seconds=20, **asked)
-    marks = (each for each in events if each["type"] == "BOOKMARK")
-    assert next(marks)["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
-    events.close()
+    with closing(plane.admin.watch("Service", seconds=20, **asked)) as events:
+        mark = next(each for each in events if each["type"] == "BOOKMARK")
+    assert mark["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
 
 
 def test_kubeconfigs_name_the_server_its_authority_and_the_user(control_plane: ControlPlane, tmp_path: Path) -> None:

@@ -48,18 +48,19 @@ def run_once(host: Host, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 class Uproxy:
-    """A running `uproxy run`. Whoever starts it ends it with stop() or kill()."""
+    """A running `uproxy run`, fed by a folder of manifests if one is given. Whoever starts it ends it with stop() or kill()."""
 
     def __init__(
         self,
         host: Host,
-        manifests: Path,
         *flags: str,
+        manifests: Path | None = None,
         environment: Mapping[str, str] | None = None,
         prefix: Sequence[str] = (),
     ) -> None:
         self._host = host
-        arguments = ("run", "--manifests", str(manifests), "--node-name", host.name, *flags)
+        folder = ("--manifests", str(manifests)) if manifests else ()
+        arguments = ("run", *folder, "--node-name", host.name, *flags)
         self._process = subprocess.Popen(
             argv_of(host, *arguments, prefix=prefix),
             stderr=subprocess.PIPE,
@@ -123,12 +124,13 @@ class Uproxy:
 
         eventually(healthy, within=START_SECONDS)
 
-    def metrics(self) -> dict[str, float]:
-        """Scrape /metrics: the sum over all label values of each sample name."""
+    def metrics(self, **labels: str) -> dict[str, float]:
+        """Scrape /metrics: the sum over all label values of each sample name; of those samples alone that have these labels."""
         found: dict[str, float] = {}
         for family in text_string_to_metric_families(self.get("/metrics", METRICS_PORT).body):
             for sample in family.samples:
-                found[sample.name] = found.get(sample.name, 0.0) + sample.value
+                if labels.items() <= sample.labels.items():
+                    found[sample.name] = found.get(sample.name, 0.0) + sample.value
         return found
 
     def signal(self, number: signal.Signals) -> None:

@@ -51,7 +51,7 @@ class Stand:
 
     def launch(self, *flags: str, environment: Mapping[str, str] | None = None, prefix: Sequence[str] = ()) -> Uproxy:
         """Start uproxy on the node without waiting for anything."""
-        started = Uproxy(self.lab.node, self.services.folder, *flags, environment=environment, prefix=prefix)
+        started = Uproxy(self.lab.node, *flags, manifests=self.services.folder, environment=environment, prefix=prefix)
         self._started.append(started)
         return started
 

@@ -6,6 +6,7 @@ import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
+import psutil
 import pytest
 from msgspec.structs import replace
 
@@ -61,7 +62,7 @@ async def asking(
     **settings: float,
 ) -> AsyncIterator[Asking]:
     """Ask the API server that these name; settings: seconds of KubernetesSettings."""
-    kubernetes = KubernetesSettings(**{name: Duration(value) for name, value in settings.items()})
+    kubernetes = replace(KubernetesSettings(), **{name: Duration(value) for name, value in settings.items()})
     config = replace(Config(), kubeconfig=str(kubeconfig or ""), master=master, kubernetes=kubernetes)
     made = Asking(config, environ or {}, service_account)
     try:
@@ -88,6 +89,14 @@ class Plugin:
     def runs(self) -> list[str]:
         """What it was told in KUBERNETES_EXEC_INFO, each time it ran."""
         return self._runs.read_text(encoding="utf-8").splitlines() if self._runs.exists() else []
+
+
+def has_ended(process_id: int) -> bool:
+    """Tell whether a process is no more; whoever has to bury it may not have done so."""
+    try:
+        return psutil.Process(process_id).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 _SCRIPT: Final = """

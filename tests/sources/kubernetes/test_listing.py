@@ -90,6 +90,13 @@ def test_what_is_no_list_is_garbled(body: bytes) -> None:
     assert found.value.where == SERVICES
 
 
+def test_one_damaged_byte_anywhere_is_enough_to_believe_none_of_a_page() -> None:
+    body = listed(service("a", 1), service("b", 2), version=9)
+    for place in range(len(body)):
+        with pytest.raises(Garbled):
+            parse_page(body[:place] + bytes([body[place] ^ 0xFF]) + body[place + 1 :], SERVICES)
+
+
 async def test_the_current_version_costs_one_object_at_most() -> None:
     replay = Replay({SERVICES: [listed(service("a", 1), version=12, more="more")]})
     assert await current_version(replay, SERVICES, SELECTORS, SETTINGS) == 12

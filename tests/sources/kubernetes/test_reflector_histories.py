@@ -30,7 +30,7 @@ SERVED = ("10.96.0.1", "10.96.0.2", "10.96.0.3")
 NOT_SERVED = ("headless", "external")
 REFUSED = "refused"
 CONFIG = quick(initial_events_timeout=Duration(0.02), stall_timeout=Duration(0.02))
-QUIET_SECONDS = 10.0
+QUIET_SECONDS = 3.0
 
 Objects = dict[str, tuple[int, str]]
 """The version and the variant of each object."""
@@ -88,6 +88,8 @@ class History:
         self.ever: dict[str, set[str]] = {name: set() for name in NAMES}
         self.changes: list[Change] = []
         self.faults: list[ApiError] = []
+        self.away = False
+        self.busy = True
         self.streamed = "offered"
         self.lists: dict[str, tuple[list[Document], int]] = {}
         self.backup: tuple[int, Objects, list[Change]] = (10, {}, [])
@@ -151,15 +153,24 @@ class History:
         self.version, self.objects, self.changes = version + later, dict(objects), list(changes)
         self.lists.clear()
         self.compacted = min(self.compacted, version)
-        self.faults.insert(0, refused())
+        self.away = True
 
     def restart(self) -> None:
         """Forget what happened before, as a watch cache does."""
         self.cut(0, orderly=False)
         self.compact()
-        self.faults.insert(0, refused())
+        self.away = True
+
+    def meanwhile(self) -> None:
+        """Let something happen between a request and what comes next."""
+        if self.busy and self.random.random() < 0.5:
+            if self.objects and self.random.random() < 0.5:
+                self.delete(self.random.choice(sorted(self.objects)))
+            else:
+                self.put(self.random.choice(NAMES), self.random.choice(SERVED))
 
     def heal(self) -> None:
+        self.busy = False
         self.faults.clear()
         self.streamed = "offered"
 
@@ -173,13 +184,17 @@ class History:
         more = f"t{self.random.random()}" if len(items) > limit else ""
         if more:
             self.lists[more] = (items[limit:], version)
+        self.meanwhile()
         return spoken.listed(*items[:limit], version=version, more=more)
 
     def _documents(self) -> list[Document]:
         return [document(name, version, variant) for name, (version, variant) in sorted(self.objects.items())]
 
     def _check(self) -> None:
-        """Fail as the next fault says."""
+        """Fail as the next fault says. A server that was away was so for longer than it takes to notice."""
+        if self.away:
+            self.away = False
+            raise refused()
         if self.faults:
             raise self.faults.pop(0)
 
@@ -198,9 +213,11 @@ class History:
             raise Refused("422 Unprocessable Entity", "the history", reason="invalid")
         stream = Stream(self.version, 0)
         stream.send(b"".join(map(spoken.added, self._documents())))
+        self.streams.append(stream)
+        self.meanwhile()
         if self.streamed == "offered":
             stream.send(spoken.initial_events_end(self.version))
-        self.streams.append(stream)
+        self.meanwhile()
         return stream
 
     def _after(self, position: int, stall: float) -> Stream:
@@ -214,6 +231,7 @@ class History:
         stream = Stream(position, stall if position > self.version else 0)
         stream.send(b"".join(self.line(change) for change in self.changes if change.version > position))
         self.streams.append(stream)
+        self.meanwhile()
         return stream
 
     async def _chunks(self, stream: Stream) -> AsyncIterator[bytes]:
@@ -253,7 +271,13 @@ ERRORS = {
     "cut": cut,
     "gone": gone,
 }
-GARBAGE = (b"\x00\xff\n", b'{"type":"ADDED","object":{"meta\n', b"\n\n", b'{"type":"WHAT","object":{}}\n', spoken.error(500, "InternalError"))
+GARBAGE = (
+    b"\x00\xff\n",
+    b'{"type":"ADDED","object":{"meta\n',
+    b"\n\n",
+    b'{"type":"WHAT","object":{}}\n',
+    spoken.error(500, "InternalError"),
+)
 
 names = st.sampled_from(NAMES)
 happenings = st.one_of(
@@ -324,7 +348,7 @@ async def replay(seed: int, happened: list[Step], *, streamed: bool) -> None:
 PUT, CUT = Step("put", ("a", SERVED[0]), 50), Step("cut", (0, False), 0)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(0, 2**32), st.lists(steps, max_size=40), st.booleans())
 @example(1, [PUT, Step("save", (), 0), Step("put", ("a", SERVED[1]), 50), Step("restore", (0,), 50)], False)
 @example(1, [PUT, Step("save", (), 0), *[Step("put", ("b", SERVED[1]), 50)] * 5, Step("restore", (1,), 0), PUT], True)

@@ -111,6 +111,18 @@ def test_an_event_that_was_cut_anywhere_is_garbled(data: st.DataObject) -> None:
         parse(line[: data.draw(st.integers(0, len(line) - 1))])
 
 
+def test_one_damaged_byte_anywhere_is_enough_to_believe_none_of_an_event() -> None:
+    line = spoken.added(spoken.service("web", 7)).strip()
+    for place in range(len(line)):
+        with pytest.raises(Garbled):
+            parse(line[:place] + bytes([line[place] ^ 0xFF]) + line[place + 1 :])
+
+
+def test_names_in_any_script_are_read() -> None:
+    found = changed(spoken.service("web", 7, annotations={"owner": "Łukasz 東京"}))
+    assert msgspec.json.decode(found.raw)["metadata"]["annotations"] == {"owner": "Łukasz 東京"}
+
+
 @pytest.mark.parametrize(
     ("written", "seconds"),
     [

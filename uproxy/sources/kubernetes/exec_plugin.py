@@ -114,8 +114,11 @@ class ExecPlugin(Struct, frozen=True):
             raise self._failed("gave a certificate without its key", "run it by hand")
         if not status.token and not status.client_certificate_data:
             raise self._failed("gave neither a token nor a certificate", "run it by hand")
+        token = (status.token or "").strip()
+        if not token.isascii() or not token.isprintable() or " " in token:
+            raise self._failed("gave a token that is not one line of printable characters", "run it by hand")
         return ExecCredential(
-            token=(status.token or "").strip(),
+            token=token,
             certificate=self._pem("certificate", status.client_certificate_data),
             key=self._pem("key", status.client_key_data),
             expires=status.expiration_timestamp.timestamp() if status.expiration_timestamp else None,

@@ -111,14 +111,17 @@ class _Entries:
     def _load(self, path: str) -> None:
         try:
             self._merger.load_config(path)
+            is_one = all(_is_list_of_named(self._merger.config_files[path].get(kind) or []) for kind in _KINDS)
         except OSError as error:
             raise UsageError(f"kubeconfig {path}: {error.strerror}") from error
         except UnicodeDecodeError as error:
             raise UsageError(f"kubeconfig {path}: is not UTF-8 (byte {error.start})") from error
         except yaml.YAMLError as error:
             raise UsageError(f"kubeconfig {path}: is not YAML: {' '.join(str(error).split())}") from error
-        except (AttributeError, TypeError, KeyError) as error:
-            raise UsageError(f"kubeconfig {path}: does not have the form of `kubectl config view`") from error
+        except (AttributeError, TypeError, KeyError, ConfigException):
+            is_one = False
+        if not is_one:
+            raise UsageError(f"kubeconfig {path}: does not have the form of `kubectl config view`")
 
     def current_context(self) -> str:
         """Give the first that is set; the library takes the last one, even an empty one."""
@@ -132,9 +135,16 @@ class _Entries:
         try:
             node = self._merger.config[kind].get_with_name(name)
         except (ConfigException, TypeError) as error:
-            raise UsageError(f"kubeconfig {self._told}: {kind[:-1]} {name!r} is not there, or not just once") from error
+            raise UsageError(f"kubeconfig {self._told}: {kind[:-1]} {name!r} is not there") from error
         place = _Place(f"kubeconfig {node.path}, {kind[:-1]} {name}", os.path.dirname(os.path.abspath(node.path)))  # noqa: PTH100, PTH120 - texts
         return place, _convert(place, _without_nulls(node.value.get(kind[:-1])), form)
+
+
+_KINDS: Final = ("contexts", "clusters", "users")
+
+
+def _is_list_of_named(entries: object) -> bool:
+    return isinstance(entries, list) and all(isinstance(each, dict) and isinstance(each.get("name"), str) for each in entries)
 
 
 def _without_nulls(value: Any) -> Any:  # noqa: ANN401 - some YAML

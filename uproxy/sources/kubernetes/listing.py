@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from uproxy.sources.kubernetes.api_errors import Garbled, excerpt
-from uproxy.sources.kubernetes.watch_event import parse_version
+from uproxy.sources.kubernetes.watch_event import check_text, parse_version
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -47,6 +47,7 @@ _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
 def parse_page(body: bytes, where: str) -> Page:
     """Split an answer into its items, 2 ms per MB; where: what was asked, for errors. Raises Garbled."""
     try:
+        check_text(body)
         found = _decode_list(body)
     except _UNREADABLE as error:
         raise Garbled(f"a list cannot be read ({error}: {excerpt(body)})", where) from None

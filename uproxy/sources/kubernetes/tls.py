@@ -7,6 +7,7 @@ kubectl. Must not know where the bytes come from. Invariant: a key is never writ
 from __future__ import annotations
 
 import os
+import re
 import ssl
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -104,7 +105,10 @@ def _refuse_password() -> str:
 def _words(error: Exception) -> str:
     """Give OpenSSL's own word for a failure, without the place in its source."""
     reason = getattr(error, "reason", None)
-    return str(reason).lower().replace("_", " ") if reason else " ".join(str(error).split())
+    return str(reason).lower().replace("_", " ") if reason else _PLACE.sub("", " ".join(str(error).split()))
+
+
+_PLACE: Final = re.compile(r"^\[\w+\] | \(_ssl\.c:\d+\)$")
 
 
 _SEQUENCE: Final = 0x30

@@ -85,7 +85,8 @@ _ERRNO: Final = {
 
 def _network(error: BaseException, where: str) -> ApiError:
     found = getattr(error, "os_error", error)
-    number = getattr(found, "errno", None)
+    # A connection that the client itself found closed has no number.
+    number = getattr(found, "errno", None) or (errno.ECONNRESET if isinstance(found, ConnectionError) else None)
     if number in _ERRNO:
         what, reason, remedy = _ERRNO[number]
         return Unreachable(what, where, remedy, reason=reason)

@@ -75,12 +75,23 @@ _decode_line: Final = msgspec.json.Decoder(_Line).decode
 _decode_object: Final = msgspec.json.Decoder(_Object).decode
 
 
+def check_text(text: bytes) -> None:
+    """Raise UnicodeError for what is not UTF-8 throughout, as JSON is (RFC 8259, 8.1). 0.1 ms per MB of ASCII, 1 ms of anything else.
+
+    The decoders look at the strings that they need alone: a key with a damaged byte in it would be a field that nobody
+    knows, and its object another one than the server's until it changes the next time.
+    """
+    if not text.isascii():
+        text.decode()
+
+
 def parse_event(line: bytes, where: str) -> WatchEvent:
     """Read a line of a watch; where: what is read, for errors.
 
     Raises what an ERROR event says (Gone, TooManyRequests, ServerFailed ...), and Garbled.
     """
     try:
+        check_text(line)
         envelope = _decode_line(line)
         if envelope.type == "ERROR":
             raise from_error_event(bytes(envelope.object), where)

@@ -1,0 +1,206 @@
+"""A lab whose node is fed by a control plane on another host, and clients that ask all the while: what faults are made in.
+
+Owns the lab, the control plane, endpoints in every host, two Services that are always there, and the uproxy that
+runs. `undisturbed` is what every fault has to leave behind: nobody noticed, and what is served is what a fresh list says.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
+
+from tests.cluster import fresh, objects
+from tests.cluster.clients import Address, Client, Clients
+from tests.cluster.control_plane import ControlPlane
+from tests.lab import kernel
+from tests.lab.manifests import IPV6, Served, endpoint_slice, service, targets
+from tests.lab.process import Uproxy
+from tests.lab.servers import Servers
+from tests.lab.topology import Lab
+from tests.lab.waiting import eventually
+from tests.lab.wiring import POD_CIDRS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from types import TracebackType
+
+    from tests.lab.topology import Host
+
+ENDPOINTS: Final = ("pod", "pod2", "neighbour", "neighbour2", "remote")
+"""The hosts that serve; the others ask."""
+QUARTERS: Final = {"connectTimeout": "2500ms", "requestTimeout": "7500ms", "retryBase": "250ms", "retryLimit": "7500ms"}
+"""A quarter of what they are by default: what takes a minute otherwise then takes 15 s, attempt by attempt."""
+SETTINGS: Final = {
+    "udp": {"unansweredTimeout": "2s", "answeredTimeout": "2s"},
+    "capture": {"linger": "1s"},
+    "state": {"saveInterval": "2500ms"},
+    "sync": {"resync": "7500ms"},
+}
+"""So that what clients leave behind is gone soon after them, and several saves and resyncs happen during a loss."""
+SETTLES_SECONDS: Final = 20.0
+"""Within which everything is as it should be, once the API server can be had. A second when nothing else runs."""
+MORE_MEMORY: Final = 6 << 20
+"""Bytes by which a process may grow by a fault that it meets for the first time: code, tables and buffers that it had no use for before."""
+
+
+class Footprint(NamedTuple):
+    """What a process takes: descriptors, and memory in bytes."""
+
+    descriptors: int
+    resident: int
+
+    @classmethod
+    def of(cls, pid: int) -> Footprint:
+        """Read it."""
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+        resident = next(int(line.split()[1]) << 10 for line in status if line.startswith("VmRSS"))
+        return cls(len(os.listdir(f"/proc/{pid}/fd")), resident)
+
+
+class Fed:
+    """A context manager. steady: a Service that nobody changes. moving: one whose endpoints come and go."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._owned = ExitStack()
+        self._numbers = iter(range(1, 1000))
+        self._uproxy: Uproxy | None = None
+        self._flags: tuple[str, ...] = ()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as owned:
+            self.lab = owned.enter_context(Lab())
+            owned.enter_context(Servers([self.lab[name] for name in ENDPOINTS]))
+            server = self.lab.node2
+            self.plane = owned.enter_context(ControlPlane(self._folder / "plane", address=server.address(4), namespace=server.namespace))
+            owned.callback(self._end)
+            self._populate()
+            self._owned = owned.pop_all()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._owned.close()
+
+    def _populate(self) -> None:
+        node, admin = self.lab.node, self.plane.admin
+        objects.create_node(admin, node.name, node.addresses, pod_cidrs=POD_CIDRS[:2])
+        eventually(lambda: "default" in {each["metadata"]["name"] for each in admin.list("Namespace")["items"]}, within=SETTLES_SECONDS)
+        self.steady = self.add("steady", self.lab.pod, self.lab.pod2)
+        self.moving = self.add("moving", self.lab.pod2, self.lab.neighbour)
+
+    def add(self, name: str, *to: Host) -> Served:
+        """Make a Service behind which these hosts are, at addresses of its own."""
+        number = next(self._numbers)
+        served = Served(
+            name,
+            (f"10.96.1.{number}", f"fd10:96::1{number:03x}"),
+            (f"198.51.100.{number}", f"2001:db8:51::{number:x}"),
+            80,
+            30000 + 2 * number,
+        )
+        self.plane.admin.apply(service(served))
+        self.retarget(served, *to)
+        return served
+
+    def retarget(self, served: Served, *to: Host) -> None:
+        """Give a Service other endpoints."""
+        for family in (4, IPV6):
+            self.plane.admin.apply(endpoint_slice(served.name, family, targets(to)))
+
+    def remove(self, served: Served) -> None:
+        """Remove a Service and its endpoints."""
+        self.plane.admin.delete("Service", served.name, "default")
+        for family in (4, IPV6):
+            self.plane.admin.delete("EndpointSlice", f"{served.name}-ipv{family}", "default")
+
+    @property
+    def uproxy(self) -> Uproxy:
+        """The uproxy that runs."""
+        assert self._uproxy is not None, "none was started"
+        return self._uproxy
+
+    def start(self, kubeconfig: Path | None = None, **kubernetes: str) -> Uproxy:
+        """Start an uproxy that knows nothing yet, in the place of the one that runs; wait until it serves.
+
+        kubernetes: its settings in the group of that name, where they are not QUARTERS.
+        """
+        number = next(self._numbers)
+        config = self._folder / f"config-{number}.yaml"
+        settings: Mapping[str, object] = {**SETTINGS, "kubernetes": {**QUARTERS, **kubernetes}}
+        config.write_text(json.dumps({"apiVersion": "uproxy.io/v1alpha1", "kind": "UproxyConfiguration", **settings}))
+        self._flags = ("--kubeconfig", str(kubeconfig or self.plane.kubeconfig()), "--config", str(config))
+        return self._start()
+
+    def _start(self) -> Uproxy:
+        self._end()
+        state = self._folder / f"state-{next(self._numbers)}"
+        self._uproxy = Uproxy(self.lab.node, *self._flags, "--state-dir", str(state))
+        self._uproxy.wait_healthy()
+        return self._uproxy
+
+    def _end(self) -> None:
+        if self._uproxy is not None:
+            self._uproxy.stop()
+            assert "Traceback" not in self._uproxy.log(), self._uproxy.log()
+
+    @contextmanager
+    def undisturbed(self, *, lines: int) -> Iterator[Clients]:
+        """Let clients ask while the body makes a fault and mends it.
+
+        Nobody of them may notice, then or until everything is as a fresh list says; what it took is given back.
+        lines: how many uproxy may log.
+        """
+        uproxy, logged = self.uproxy, len(self.uproxy.lines)
+        before = Footprint.of(uproxy.pid)
+        with Clients(self._clients()) as clients:
+            yield clients
+            eventually(lambda: fresh.assert_listeners(self.plane.admin, self.lab), within=SETTLES_SECONDS)
+            clients.are_served()
+        assert clients.failures == []
+        assert uproxy is self.uproxy
+        assert uproxy.is_running(), uproxy.log()
+        self.assert_fresh()
+        new = uproxy.lines[logged:]
+        assert len(new) <= lines, "\n".join(new)
+        assert "Traceback" not in uproxy.log(), uproxy.log()
+        eventually(lambda: self._assert_given_back(before), within=SETTLES_SECONDS)
+
+    def _clients(self) -> list[Client]:
+        lab, steady, moving = self.lab, self.steady, self.moving
+        lasting = [
+            Address(lab.bridged, steady.vip(4), 80),
+            Address(lab.outside, steady.external(6), 80),
+            Address(lab.bridged, steady.vip(4), 80, "UDP"),
+            Address(lab.outside, lab.node.address(6), steady.node_port, "UDP"),
+            Address(lab.bridged, moving.vip(6), 80),
+        ]
+        new = [
+            Address(lab.bridged, steady.vip(4), 80),
+            Address(lab.outside, steady.external(6), 80),
+            Address(lab.bridged, steady.vip(6), 80, "UDP"),
+            Address(lab.outside, lab.node.address(4), steady.node_port, "UDP"),
+            Address(lab.bridged, moving.vip(6), 80),
+            Address(lab.outside, moving.external(4), 80, "UDP"),
+        ]
+        return [*(Client(each, lasting=True) for each in lasting), *map(Client, new)]
+
+    def assert_fresh(self) -> None:
+        """Compare what is served with a fresh list: listeners, who answers, numbers; and with what a fresh uproxy makes of it."""
+        admin, lab = self.plane.admin, self.lab
+        eventually(lambda: fresh.assert_listeners(admin, lab), within=SETTLES_SECONDS)
+        eventually(lambda: fresh.assert_answers(admin, lab), within=SETTLES_SECONDS)
+        eventually(lambda: fresh.assert_numbers(admin, lab, self.uproxy), within=SETTLES_SECONDS)
+
+    def _assert_given_back(self, before: Footprint) -> None:
+        now = Footprint.of(self.uproxy.pid)
+        assert now.descriptors <= before.descriptors, f"{before} became {now}"
+        assert now.resident <= before.resident + MORE_MEMORY, f"{before} became {now}"
+
+    def assert_like_a_new_one(self) -> None:
+        """Put an uproxy that knows nothing in the place of the one that runs: it finds nothing to change in the kernel."""
+        before = kernel.rules(self.lab.node), fresh.listening(self.lab.node)
+        self._start()
+        assert (kernel.rules(self.lab.node), fresh.listening(self.lab.node)) == before
