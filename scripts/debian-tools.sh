@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 tools=(buildah ca-certificates faketime iproute2 iptables iputils-ping kmod mmdebstrap nftables procps python3-venv)
-servers=(etcd-client etcd-server haproxy libnginx-mod-stream nginx-light podman runc)
+servers=(etcd-client etcd-server haproxy libnginx-mod-stream nginx-light podman runc systemd)
 cache="$PWD/.cache/debian"
 
 missing() { for each; do dpkg-query -Wf '${db:Status-Status}\n' "$each" 2>/dev/null | grep -qx installed || echo "$each"; done; }

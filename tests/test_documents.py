@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -32,12 +33,13 @@ PINNED_WITH_HASHES: Final = re.compile(r"^([a-z0-9][\w.-]*)==[^\n]*\\\n +--hash=
 
 def texts() -> Iterator[tuple[Path, str]]:
     """Give every text file of the project, by its path in it: all but what tools make."""
-    for path in sorted(ROOT.rglob("*")):
-        inside = path.relative_to(ROOT)
-        if path.is_file() and not any(NOT_OURS.fullmatch(part) for part in inside.parts):
+    for folder, inner, names in os.walk(ROOT):
+        # Whole trees are left out before they are entered: .cache holds the file systems of images.
+        inner[:] = sorted(name for name in inner if not NOT_OURS.fullmatch(name))
+        for path in (Path(folder, name) for name in sorted(names) if not NOT_OURS.fullmatch(name)):
             try:
-                yield inside, path.read_text(encoding="utf-8")
-            except UnicodeDecodeError:
+                yield path.relative_to(ROOT), path.read_text(encoding="utf-8")
+            except (UnicodeDecodeError, OSError):
                 continue
 
 

@@ -116,6 +116,7 @@ def _check_least(config: Config) -> None:
         ("kubernetes.eventQueue", config.kubernetes.event_queue, 1),
         ("kubernetes.eventBurst", config.kubernetes.event_burst, 1),
         ("kubernetes.eventSimilar", config.kubernetes.event_similar, 1),
+        ("state.keptAside", config.state.kept_aside, 0),
         ("adminConnections", config.admin_connections, 1),
     ):
         if value < least:

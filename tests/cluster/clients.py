@@ -106,12 +106,18 @@ class Clients:
         """What the clients met that they should not have met."""
         return [each.failure for each in self._clients if each.failure]
 
+    def assert_undisturbed(self) -> None:
+        """Fail with what the clients met that they should not have met."""
+        assert not self.failures, "\n".join(self.failures)
+
     def are_served(self) -> None:
         """Wait until each has got some more answers; fails as soon as one has met a failure."""
         wanted = {each: len(each.answers) + SOME for each in self._clients}
         eventually(lambda: bool(self.failures) or all(len(each.answers) >= number for each, number in wanted.items()), within=2 * PATIENCE)
-        assert self.failures == []
+        self.assert_undisturbed()
 
-    def names(self, matches: Callable[[Address], bool]) -> set[str]:
-        """Give the endpoints that the clients with such a target have met."""
-        return {answer.name for each in self._clients if matches(each._target) for answer in each.answers}
+    def are_served_for(self, seconds: float) -> None:
+        """Let them ask for so long; fails as soon as one has met a failure."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            self.are_served()

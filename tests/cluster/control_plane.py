@@ -107,7 +107,10 @@ class ControlPlane:
         eventually(self.is_ready, within=START_SECONDS)
 
     def is_ready(self) -> bool:
-        """Ask /readyz and for the API server's own Service, which it makes a moment later. Raises RuntimeError with the end of its log when the process has ended."""
+        """Ask /readyz, and for the API server's own Service, which it makes a moment later.
+
+        Raises RuntimeError with the end of its log when the process has ended.
+        """
         if not self.api_server.is_running():
             raise RuntimeError(f"kube-apiserver ended:\n{self.api_server.log()}")
         try:

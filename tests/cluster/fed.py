@@ -12,12 +12,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
+from prometheus_client.parser import text_string_to_metric_families
+
 from tests.cluster import fresh, objects
 from tests.cluster.clients import Address, Client, Clients
 from tests.cluster.control_plane import ControlPlane
 from tests.lab import kernel
 from tests.lab.manifests import IPV6, Served, endpoint_slice, service, targets
-from tests.lab.process import Uproxy
+from tests.lab.process import METRICS_PORT, Uproxy
 from tests.lab.servers import Servers
 from tests.lab.topology import Lab
 from tests.lab.waiting import eventually
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
     from tests.lab.topology import Host
 
+REQUEST_SECONDS: Final = 6
+"""How long the API server lets a request take, and so how long it takes to end when it is asked to: it is a minute by default."""
 ENDPOINTS: Final = ("pod", "pod2", "neighbour", "neighbour2", "remote")
 """The hosts that serve; the others ask."""
 QUARTERS: Final = {"connectTimeout": "2500ms", "requestTimeout": "7500ms", "retryBase": "250ms", "retryLimit": "7500ms"}
@@ -47,17 +51,10 @@ MORE_MEMORY: Final = 6 << 20
 
 
 class Footprint(NamedTuple):
-    """What a process takes: descriptors, and memory in bytes."""
+    """What uproxy takes: descriptors that are no listeners, and memory in bytes."""
 
     descriptors: int
     resident: int
-
-    @classmethod
-    def of(cls, pid: int) -> Footprint:
-        """Read it."""
-        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
-        resident = next(int(line.split()[1]) << 10 for line in status if line.startswith("VmRSS"))
-        return cls(len(os.listdir(f"/proc/{pid}/fd")), resident)
 
 
 class Fed:
@@ -67,6 +64,7 @@ class Fed:
         self._folder = folder
         self._owned = ExitStack()
         self._numbers = iter(range(1, 1000))
+        self._served: list[Served] = []
         self._uproxy: Uproxy | None = None
         self._flags: tuple[str, ...] = ()
 
@@ -75,7 +73,9 @@ class Fed:
             self.lab = owned.enter_context(Lab())
             owned.enter_context(Servers([self.lab[name] for name in ENDPOINTS]))
             server = self.lab.node2
-            self.plane = owned.enter_context(ControlPlane(self._folder / "plane", address=server.address(4), namespace=server.namespace))
+            flags = (f"--request-timeout={REQUEST_SECONDS}s",)
+            made = ControlPlane(self._folder / "plane", address=server.address(4), namespace=server.namespace, flags=flags)
+            self.plane = owned.enter_context(made)
             owned.callback(self._end)
             self._populate()
             self._owned = owned.pop_all()
@@ -101,6 +101,7 @@ class Fed:
             80,
             30000 + 2 * number,
         )
+        self._served.append(served)
         self.plane.admin.apply(service(served))
         self.retarget(served, *to)
         return served
@@ -110,8 +111,18 @@ class Fed:
         for family in (4, IPV6):
             self.plane.admin.apply(endpoint_slice(served.name, family, targets(to)))
 
+    @property
+    def extra(self) -> tuple[Served, ...]:
+        """The Services that were added and neither removed nor forgotten."""
+        return tuple(self._served[2:])
+
+    def forget(self, served: Served) -> None:
+        """Take note that a Service is gone."""
+        self._served.remove(served)
+
     def remove(self, served: Served) -> None:
         """Remove a Service and its endpoints."""
+        self.forget(served)
         self.plane.admin.delete("Service", served.name, "default")
         for family in (4, IPV6):
             self.plane.admin.delete("EndpointSlice", f"{served.name}-ipv{family}", "default")
@@ -123,10 +134,12 @@ class Fed:
         return self._uproxy
 
     def start(self, kubeconfig: Path | None = None, **kubernetes: str) -> Uproxy:
-        """Start an uproxy that knows nothing yet, in the place of the one that runs; wait until it serves.
+        """Start an uproxy that knows nothing yet, in the place of the one that runs; wait until it serves steady and moving alone.
 
         kubernetes: its settings in the group of that name, where they are not QUARTERS.
         """
+        for each in self.extra:
+            self.remove(each)
         number = next(self._numbers)
         config = self._folder / f"config-{number}.yaml"
         settings: Mapping[str, object] = {**SETTINGS, "kubernetes": {**QUARTERS, **kubernetes}}
@@ -146,6 +159,12 @@ class Fed:
             self._uproxy.stop()
             assert "Traceback" not in self._uproxy.log(), self._uproxy.log()
 
+    def count(self, name: str, **labels: str) -> float:
+        """Scrape a metric: the sum of its samples with these labels."""
+        families = text_string_to_metric_families(self.uproxy.get("/metrics", METRICS_PORT).body)
+        samples = (sample for family in families for sample in family.samples if sample.name == name)
+        return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
+
     @contextmanager
     def undisturbed(self, *, lines: int) -> Iterator[Clients]:
         """Let clients ask while the body makes a fault and mends it.
@@ -153,20 +172,19 @@ class Fed:
         Nobody of them may notice, then or until everything is as a fresh list says; what it took is given back.
         lines: how many uproxy may log.
         """
-        uproxy, logged = self.uproxy, len(self.uproxy.lines)
-        before = Footprint.of(uproxy.pid)
+        self.assert_listeners()
+        uproxy, logged, before = self.uproxy, len(self.uproxy.lines), self._footprint()
         with Clients(self._clients()) as clients:
             yield clients
-            eventually(lambda: fresh.assert_listeners(self.plane.admin, self.lab), within=SETTLES_SECONDS)
+            self.assert_listeners()
             clients.are_served()
-        assert clients.failures == []
-        assert uproxy is self.uproxy
+        clients.assert_undisturbed()
         assert uproxy.is_running(), uproxy.log()
+        assert uproxy is self.uproxy
         self.assert_fresh()
-        new = uproxy.lines[logged:]
-        assert len(new) <= lines, "\n".join(new)
-        assert "Traceback" not in uproxy.log(), uproxy.log()
         eventually(lambda: self._assert_given_back(before), within=SETTLES_SECONDS)
+        assert len(uproxy.lines) - logged <= lines, "\n".join(uproxy.lines[logged:])
+        self._assert_like_a_new_one()
 
     def _clients(self) -> list[Client]:
         lab, steady, moving = self.lab, self.steady, self.moving
@@ -187,19 +205,30 @@ class Fed:
         ]
         return [*(Client(each, lasting=True) for each in lasting), *map(Client, new)]
 
+    def assert_listeners(self) -> None:
+        """Wait until what is listened on is what a fresh list says."""
+        eventually(lambda: fresh.assert_listeners(self.plane.admin, self.lab), within=SETTLES_SECONDS)
+
     def assert_fresh(self) -> None:
-        """Compare what is served with a fresh list: listeners, who answers, numbers; and with what a fresh uproxy makes of it."""
-        admin, lab = self.plane.admin, self.lab
-        eventually(lambda: fresh.assert_listeners(admin, lab), within=SETTLES_SECONDS)
-        eventually(lambda: fresh.assert_answers(admin, lab), within=SETTLES_SECONDS)
-        eventually(lambda: fresh.assert_numbers(admin, lab, self.uproxy), within=SETTLES_SECONDS)
+        """Wait until all that can be seen is what a fresh list says: listeners, who answers, numbers."""
+        self.assert_listeners()
+        eventually(lambda: fresh.assert_answers(self.plane.admin, self.lab), within=SETTLES_SECONDS)
+        eventually(lambda: fresh.assert_numbers(self.plane.admin, self.lab, self.uproxy), within=SETTLES_SECONDS)
+
+    def _footprint(self) -> Footprint:
+        process = Path(f"/proc/{self.uproxy.pid}")
+        status = (process / "status").read_text(encoding="ascii").splitlines()
+        resident = next(int(line.split()[1]) << 10 for line in status if line.startswith("VmRSS"))
+        listeners = fresh.listening(self.lab.node).total()
+        return Footprint(len(os.listdir(process / "fd")) - listeners, resident)
 
     def _assert_given_back(self, before: Footprint) -> None:
-        now = Footprint.of(self.uproxy.pid)
+        now = self._footprint()
+        print(before, now, len(self.uproxy.lines),self.uproxy.log())
         assert now.descriptors <= before.descriptors, f"{before} became {now}"
         assert now.resident <= before.resident + MORE_MEMORY, f"{before} became {now}"
 
-    def assert_like_a_new_one(self) -> None:
+    def _assert_like_a_new_one(self) -> None:
         """Put an uproxy that knows nothing in the place of the one that runs: it finds nothing to change in the kernel."""
         before = kernel.rules(self.lab.node), fresh.listening(self.lab.node)
         self._start()

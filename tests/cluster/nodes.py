@@ -101,6 +101,22 @@ class Cluster:
             started.kill()
         assert "Traceback" not in started.log(), started.log()
 
+    @contextmanager
+    def without_api_server(self) -> Iterator[None]:
+        """Have the API server killed while the body runs; afterwards at the latest it is back, and its controllers at once.
+
+        They would find back by themselves, as slowly as everybody who backs off.
+        """
+        self.plane.kill()
+        try:
+            yield
+        finally:
+            if not self.plane.api_server.is_running():
+                self.plane.start()
+            controllers = self.plane.controllers()
+            controllers.kill()
+            controllers.start()
+
     def _configuration(self, settings: Mapping[str, Any]) -> Path:
         path = self.folder / f"settings-{next(self._numbers)}.yaml"
         head = {"apiVersion": "uproxy.io/v1alpha1", "kind": "UproxyConfiguration"}
@@ -153,15 +169,19 @@ class Tenant:
         self._admin = admin
 
     def serve(self, name: str, *hosts: Host, **spec: Any) -> Made:  # noqa: ANN401 - any field of a Service's spec
-        """Make a Service with these hosts behind it and wait until a pod is answered on its first address."""
-        for host in hosts:
-            self.add_pod(name, host)
-        made = self.create(name, **spec)
+        """Deploy a Service and wait until a pod of the first node is answered on its first address."""
+        made = self.deploy(name, *hosts, **spec)
         client.poll(self._lab.pod, made.vip, SERVED, within=SECONDS)
         return made
 
+    def deploy(self, name: str, *hosts: Host, **spec: Any) -> Made:  # noqa: ANN401 - any field of a Service's spec
+        """Make a Service with these hosts behind it."""
+        for host in hosts:
+            self.add_pod(name, host)
+        return self.create(name, **spec)
+
     def create(self, name: str, **spec: Any) -> Made:  # noqa: ANN401 - any field of a Service's spec
-        """Make a Service, without waiting for anything."""
+        """Make a Service, for which there may be no Pods."""
         document = objects.service(self.namespace, name, {})
         document["spec"] |= {"ports": list(PORTS), **spec}
         return Made.of(self._admin.create(document))

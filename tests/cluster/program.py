@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from tests.lab.namespaces import Namespace
 
+ENDS_WITH_US: Final = ("setpriv", "--pdeathsig", "KILL", "sh", "-c", '[ "$PPID" = "$0" ] && exec "$@"')
+"""What stands before a program: it is killed when we end, and does not start if we ended before that was arranged."""
 LOG_TAIL: Final = 4000
 """As many characters of a log are told when its program did not do what was expected."""
 _STARTER: Final = ThreadPoolExecutor(1, thread_name_prefix="starts programs")
@@ -32,7 +34,7 @@ class Program:
     ) -> None:
         self.name = os.path.basename(argv[0])  # noqa: PTH119 - a command line, not a path to work with
         inside = ["ip", "netns", "exec", namespace.name] if namespace else []
-        self._argv = [*inside, "setpriv", "--pdeathsig", "KILL", *argv]
+        self._argv = [*inside, *ENDS_WITH_US, str(os.getpid()), *argv]
         self._folder = folder
         self._environment = {**os.environ, **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None

@@ -103,6 +103,8 @@ class Relay:
         self._traffic = Traffic()
         self._passages: set[_Passage] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._connecting: set[socket.socket] = set()
+        """Connected on a thread, and nobody's yet: whoever waited for it may have been cancelled."""
         self._listener: asyncio.Server | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="relay", daemon=True)
@@ -195,6 +197,8 @@ class Relay:
         for passage in passages:
             passage.client.transport.abort()
         await self._loop.shutdown_default_executor()
+        for raw in self._connecting:
+            raw.close()
 
     def _begin(self, from_client: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
         task = self._loop.create_task(self._serve(from_client, client))
@@ -217,9 +221,16 @@ class Relay:
             passage.end(reset=False)
 
     async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        raw = await asyncio.to_thread(self._connect)
+        raw = await asyncio.to_thread(self._connect_now)
+        opened = await asyncio.open_connection(sock=raw, ssl=self._outwards, server_hostname="" if self._outwards else None)
+        self._connecting.discard(raw)
+        return opened
+
+    def _connect_now(self) -> socket.socket:
+        raw = self._connect()
+        self._connecting.add(raw)
         raw.settimeout(0)
-        return await asyncio.open_connection(sock=raw, ssl=self._outwards, server_hostname="" if self._outwards else None)
+        return raw
 
     async def _both_ways(self, passage: _Passage, from_client: asyncio.StreamReader, from_server: asyncio.StreamReader) -> None:
         ways = [asyncio.ensure_future(way) for way in (self._up(from_client, passage), self._down(from_server, passage))]

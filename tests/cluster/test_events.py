@@ -26,7 +26,13 @@ QUICKER: Final = {"kubernetes": {"eventRepeat": "300ms", "retryBase": "200ms", "
 """An Event's count is written once a minute; 300 ms show the same."""
 FLAPS: Final = 5
 CONTESTED: Final = [{**PORTS[0], "nodePort": FIXED_PORT}]
-CONFLICT: Final = {"type": "Warning", "reason": "FailedToListen", "action": "Listen", "reportingController": "uproxy", "reportingInstance": "node"}
+CONFLICT: Final = {
+    "type": "Warning",
+    "reason": "FailedToListen",
+    "action": "Listen",
+    "reportingController": "uproxy",
+    "reportingInstance": "node",
+}
 
 
 def events_about(admin: ApiClient, namespace: str, name: str) -> list[Document]:
@@ -57,7 +63,13 @@ def test_a_start_is_told_about_the_node(cluster: Cluster) -> None:
     with cluster.running() as uproxy:
         eventually(lambda: sent_and_dropped(uproxy) == (1, 0), within=SECONDS)
         (event,) = events_about(cluster.admin, "default", "node")
-    expected = {"type": "Normal", "reason": "Starting", "action": "StartKubeProxy", "reportingController": "uproxy", "reportingInstance": "node"}
+    expected = {
+        "type": "Normal",
+        "reason": "Starting",
+        "action": "StartKubeProxy",
+        "reportingController": "uproxy",
+        "reportingInstance": "node",
+    }
     assert event.items() >= expected.items()
     assert event["regarding"] == {"apiVersion": "v1", "kind": "Node", "name": "node", "uid": "node"}
     assert event["note"] == f"uproxy {__version__}"

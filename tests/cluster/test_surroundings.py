@@ -8,6 +8,7 @@ import socket
 import ssl
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -37,6 +38,13 @@ with ControlPlane(pathlib.Path(sys.argv[1])) as plane:
     print(plane.etcd.program.pid, plane.api_server.pid, plane.controllers().pid, flush=True)
     time.sleep(60)
 """
+START_MANY: Final = """
+import pathlib, sys
+from tests.cluster.program import Program
+for number in range(20):
+    Program(["sleep", "60"], pathlib.Path(sys.argv[1])).start()
+    print(number, flush=True)
+"""
 
 
 def is_alive(pid: int) -> bool:
@@ -57,7 +65,28 @@ def test_nothing_outlives_a_test_run_that_is_ended(tmp_path: Path, number: signa
         assert len(pids) == 3
         assert all(map(is_alive, pids))
         run.send_signal(number)
-    eventually(lambda: not any(map(is_alive, pids)))
+    eventually(lambda: not any(map(is_alive, pids)), within=20)
+
+
+def living_in(folder: Path) -> list[str]:
+    """List the processes whose working folder it is."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (process / "cwd").readlink() == folder:
+                found.append(process.name)
+    return found
+
+
+@pytest.mark.parametrize("started", range(1, 9))
+def test_a_program_does_not_outlive_tests_that_end_while_it_starts(tmp_path: Path, started: int) -> None:
+    argv = [sys.executable, "-c", START_MANY, str(tmp_path)]
+    with subprocess.Popen(argv, cwd=binaries.ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as run:
+        assert run.stdout is not None
+        for _ in range(started):
+            assert run.stdout.readline()
+        run.kill()
+    eventually(lambda: not living_in(tmp_path), within=20)
 
 
 def test_what_is_missing_is_named_with_the_way_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

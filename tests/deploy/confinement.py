@@ -104,7 +104,7 @@ def _make_read_only(state_dir: str) -> None:
 
 
 def _load(default: int, action: int, rules: list[tuple[str, int, int, int, int]]) -> None:
-    """Load one filter: action for the calls that match a rule, (name, argument's number, operator, two operands), default for all others."""
+    """Load one filter: action for calls that match a rule, (name, number of the argument, operator, two operands); default for others."""
     library = ctypes.CDLL("libseccomp.so.2")
     library.seccomp_init.restype = ctypes.c_void_p
     context = ctypes.c_void_p(library.seccomp_init(ctypes.c_uint32(default)))

@@ -6,6 +6,7 @@ what a careful operator gives it and nothing more: a root that nobody can write 
 
 from __future__ import annotations
 
+import functools
 import http.client
 import json
 import os
@@ -52,8 +53,9 @@ def try_podman(*arguments: str, within: float = 60) -> subprocess.CompletedProce
     return subprocess.run([PODMAN, *arguments], capture_output=True, text=True, timeout=within, check=False)
 
 
+@functools.cache
 def build() -> None:
-    """Build the image as somebody without an image registry does; the base is made once."""
+    """Build the image as somebody without an image registry does: once per test run; the base is made once for all."""
     if not BASE.exists():
         _run("scripts/base-image.sh", str(BASE))
     _run("scripts/build-image.sh", TAG, str(BASE))

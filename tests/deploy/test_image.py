@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from tests.cluster.fixtures import require_binaries
+from tests.cluster.nodes import SERVED, Cluster
 from tests.deploy import image
 from tests.deploy.image import Container, podman
 from tests.lab import client, kernel
 from tests.lab.manifests import targets
+from tests.lab.process import START_SECONDS
 from tests.lab.stand import Stand
 from tests.lab.ways import ask, ways
 from uproxy import __version__
@@ -30,6 +33,7 @@ NEEDED_CAPABILITIES: Final = 1 << 10 | 1 << 12
 """CAP_NET_BIND_SERVICE and CAP_NET_ADMIN, as in linux/capability.h."""
 MANIFESTS: Final = "/etc/uproxy/manifests"
 STATE: Final = "/var/lib/uproxy"
+KUBECONFIG: Final = "/etc/uproxy/kubeconfig"
 LIVEZ: Final = "/opt/uproxy/libexec/livez.py"
 UNWANTED: Final = {
     "apt", "apt-get", "ar", "as", "bash", "busybox", "cc", "curl", "dash", "dpkg", "gcc", "ld", "ld.bfd", "make", "perl",
@@ -135,6 +139,34 @@ def test_it_ends_when_asked_and_cleanup_in_another_container_takes_all_away(stan
     cleaned = image.run_once(stand.lab.node, "cleanup")
     assert cleaned.returncode == 0, cleaned.stderr
     assert kernel.rules(stand.lab.node) == before
+
+
+def test_it_serves_what_an_api_server_says_and_what_it_said_last(tmp_path: Path) -> None:
+    require_binaries()
+    state = tmp_path / "state"
+    state.mkdir()
+    with Cluster(tmp_path / "cluster") as cluster, cluster.tenant() as tenant:
+        node, pod = cluster.lab.node, cluster.lab.pod
+        # The client's certificate and key are inside the kubeconfig, and there is no place to write them to.
+        mounts = {KUBECONFIG: cluster.plane.kubeconfig(), STATE: state}
+        arguments = ("run", "--kubeconfig", KUBECONFIG, "--node-name", node.name)
+        with Container(node, *arguments, mounts=mounts, writable=(STATE,)) as running:
+            running.wait_healthy()
+            made = tenant.serve("web", cluster.lab.pod2)
+            assert client.poll(cluster.lab.outside, made.vip, SERVED).name == "pod2"
+            assert running.stop() == 0, running.log()
+            assert "Traceback" not in running.log()
+        with cluster.without_api_server(), Container(node, *arguments, mounts=mounts, writable=(STATE,)) as running:
+            assert client.poll(pod, made.vip, SERVED, within=START_SECONDS).name == "pod2"
+            assert "state_read" in running.log()
+
+
+def test_it_trusts_the_usual_authorities_and_has_the_rules_for_a_place_beside_kube_proxy(stand: Stand) -> None:
+    trusted = image.run_once(stand.lab.node, "-c", "import ssl; print(len(ssl.create_default_context().get_ca_certs()))", program="python3")
+    assert int(trusted.stdout) > 100
+    loaded = image.run_once(stand.lab.node, "-f", "/usr/share/uproxy/beside-kube-proxy.nft", program="nft")
+    assert loaded.returncode == 0, loaded.stderr
+    stand.lab.node.namespace.run("nft", "delete", "table", "inet", "uproxy-beside-kube-proxy")
 
 
 def test_its_health_check_fails_when_uproxy_hangs_and_only_then(container: Container) -> None:

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -286,16 +287,19 @@ async def test_a_disk_that_hangs_does_not_keep_the_process(tmp_path: Path, monke
 
 def test_killed_while_writing_it_leaves_a_whole_state(tmp_path: Path) -> None:
     states = [many_services(300), many_services(200, first=9000)]
+    store(tmp_path, written(states[0]))
     cut_short = 0
-    for attempt in range(12):
+    for attempt in range(40):
         with subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, cwd=PROJECT) as writer:
             assert writer.stdout is not None
             assert writer.stdout.readline() == b"ready\n"
-            time.sleep(0.002 + attempt / 1000)
+            time.sleep((attempt % 10) / 1000)  # it writes all the time: wherever it is
             writer.kill()
+        assert loaded(config_of(tmp_path)) in states
         cut_short += (tmp_path / FRESH).exists()
-        assert loaded(config_of(tmp_path)) in (states if attempt else [*states, None])
-    assert cut_short, "no attempt was killed while it wrote"
+        if cut_short == 5:
+            return
+    pytest.fail(f"only {cut_short} of 40 were killed while they wrote")
 
 
 @pytest.mark.parametrize("length", [0, 1, 4096, 12000])
@@ -473,7 +477,21 @@ async def test_saving_ten_thousand_services_does_not_stop_the_loop(tmp_path: Pat
         gc.enable()
         sys.setswitchinterval(interval)
     print(f"longest pauses {', '.join(f'{each * 1000:.1f} ms' for each in longest)}")  # noqa: T201 - shown with -s
-    assert min(longest) < 0.010, "the best of three: other programs may have held the CPU"
+    assert min(longest) < 0.050, "the best of three: other programs may have held the CPU"
+
+
+def test_no_step_of_encoding_ten_thousand_services_holds_others_up_for_long() -> None:
+    state, ends = many_services(10_000), []
+    gc.disable()
+    try:
+        ends.append(time.thread_time())
+        state_file.write(HEADER, state, lambda: ends.append(time.thread_time()))
+        ends.append(time.thread_time())
+    finally:
+        gc.enable()
+    steps = [later - earlier for earlier, later in pairwise(ends)]
+    print(f"{len(steps)} steps, {max(steps) * 1000:.2f} ms at most, {sum(steps) * 1000:.0f} ms together")  # noqa: T201 - shown with -s
+    assert max(steps) < 0.003, "CPU time of the longest; most of it is outside Python's lock"
 
 
 async def _longest_pause(config: Config, state: State) -> float:

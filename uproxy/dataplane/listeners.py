@@ -66,11 +66,15 @@ class Dataplane:
         )  # fmt: skip
 
     def close(self, key: RouteKey) -> int:
-        """Close the listener; give the number of TCP connections that go on by themselves. UDP flows end."""
-        listener = self._open.pop(key)
+        """Close the listener; give the number of TCP connections that go on by themselves. UDP flows end.
+
+        A key without an open listener is no error: the process may have begun to end while a round was waiting for the kernel.
+        """
+        listener = self._open.pop(key, None)
         if isinstance(listener, TcpListener) and listener.connections:
             self._draining.setdefault(key, set()).add(listener)
-        listener.close()
+        if listener is not None:
+            listener.close()
         return self.connections(key)
 
     def connections(self, key: RouteKey) -> int:

@@ -36,14 +36,18 @@ Answer = bytes | ApiError | Streamed | Silence
 
 
 class Replay:
-    """Gives the answers of each path in their order; after the last one nothing comes. asked: all requests so far."""
+    """Gives the answers of each path in their order; after the last one nothing comes. asked: all requests so far.
 
-    def __init__(self, answers: Mapping[str, list[Answer]]) -> None:
+    instead: paths whose answers are among those of another one.
+    """
+
+    def __init__(self, answers: Mapping[str, list[Answer]], instead: Mapping[str, str] | None = None) -> None:
         self.asked: list[tuple[str, Query]] = []
         self.open_streams = 0
         self.exhausted = asyncio.Event()
         self._asking = asyncio.Condition()
         self._answers = {path: deque(each) for path, each in answers.items()}
+        self._instead = instead or {}
 
     def queries(self, path: str) -> list[Query]:
         """Give what a path was asked for."""
@@ -79,7 +83,7 @@ class Replay:
         async with self._asking:
             self.asked.append((path, dict(query)))
             self._asking.notify_all()
-        answers = self._answers.get(path)
+        answers = self._answers.get(self._instead.get(path, path))
         if not answers:
             self.exhausted.set()
             await asyncio.Event().wait()

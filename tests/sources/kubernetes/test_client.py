@@ -6,8 +6,9 @@ import asyncio
 import json
 import socket
 import ssl
+import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,7 @@ from uproxy.sources.kubernetes.api_errors import (
     Stalled,
     TooManyRequests,
     Unreachable,
+    from_error_event,
 )
 
 if TYPE_CHECKING:
@@ -319,17 +321,39 @@ async def test_the_servers_own_certificate_may_stand_for_its_authority(control_p
             await ours.services()
 
 
-async def test_a_balancer_that_wants_a_client_certificate_says_so(control_plane: ControlPlane, tmp_path: Path) -> None:
-    authority = Authority()
+@contextmanager
+def balancer_that_wants_a_certificate(authority: Authority, folder: Path) -> Iterator[str]:
+    """Serve TLS to who shows a certificate of this authority; give the address. asyncio's servers end without saying why."""
     wanting = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cadata=authority.pem.decode())
-    wanting.load_cert_chain(*authority.server("127.0.0.1").write(tmp_path, "balancer"))
+    wanting.load_cert_chain(*authority.server("127.0.0.1").write(folder, "balancer"))
     wanting.verify_mode = ssl.CERT_REQUIRED
 
-    async def never(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
-        raise AssertionError("nobody gets that far")
+    def serve() -> None:
+        with suppress(OSError):  # the listener was shut down
+            while True:
+                raw, _ = listener.accept()
+                with wanting.wrap_socket(raw, server_side=True, do_handshake_on_connect=False) as client, suppress(OSError):
+                    client.settimeout(PATIENCE)
+                    with suppress(ssl.SSLError):
+                        client.do_handshake()
+                    # The request is read before the end: what is unread would become a reset, which overtakes the alert.
+                    client.shutdown(socket.SHUT_WR)
+                    while client.recv(4096):
+                        pass
 
-    async with await asyncio.start_server(never, "127.0.0.1", 0, ssl=wanting) as balancer:
-        server = f"https://127.0.0.1:{balancer.sockets[0].getsockname()[1]}"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"https://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+async def test_a_balancer_that_wants_a_client_certificate_says_so(control_plane: ControlPlane, tmp_path: Path) -> None:
+    authority = Authority()
+    with balancer_that_wants_a_certificate(authority, tmp_path) as server:
         for user in (kubeconfigs.with_token(TOKEN), kubeconfigs.with_certificate(Authority().client(NODE_PROXIER))):
             async with asking(control_plane.kubeconfig(user, server=server, authority=authority.pem)) as ours:
                 error = await ours.refusal()
@@ -412,6 +436,25 @@ async def test_a_version_that_the_server_has_not_reached_needs_a_new_list(contro
         error = await ours.refusal(resourceVersion="99999999")
         assert (type(error), error.reason, error.code) == (Gone, "version_too_large", 504)
         assert error.retry_after == 1.0
+
+
+@pytest.mark.slow
+async def test_what_the_server_has_forgotten_needs_a_new_list(own_control_plane: ControlPlane) -> None:
+    with own_control_plane.admin.namespace() as namespace:
+        for number in range(3):
+            own_control_plane.admin.create(service(namespace, f"web-{number}", {"http": 80}))
+        async with asking(own_control_plane.kubeconfig()) as ours:
+            begun = json.loads(await ours.services(limit="1"))["metadata"]
+            own_control_plane.admin.create(service(namespace, "later", {"http": 80}))
+            await asyncio.to_thread(own_control_plane.compact)
+            continued = await ours.refusal(**{"limit": "1", "continue": begun["continue"]})
+            assert (type(continued), continued.reason, continued.code) == (Gone, "gone", 410)
+            query = {"watch": "1", "resourceVersion": begun["resourceVersion"], "timeoutSeconds": "5"}
+            async with ours.api.stream(SERVICES, query, stall=20) as chunks:
+                event = json.loads(b"".join([chunk async for chunk in chunks]))
+            assert event["type"] == "ERROR"
+            told = from_error_event(json.dumps(event["object"]).encode(), "the watch")
+            assert (type(told), told.reason, told.code, told.status_reason) == (Gone, "gone", 410, "Expired")
 
 
 async def test_a_query_that_makes_no_sense_is_refused(control_plane: ControlPlane) -> None:

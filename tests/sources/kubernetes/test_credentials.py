@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -237,6 +238,19 @@ async def test_those_who_are_rejected_at_the_same_time_share_one_run(control_pla
         before = len(plugin.runs)
         await asyncio.gather(*(ours.services() for _ in range(5)))
         assert len(plugin.runs) == before + 1
+
+
+async def test_who_waits_for_somebody_who_leaves_asks_the_plugin_itself(control_plane: ControlPlane, tmp_path: Path) -> None:
+    # It blocks until there is something to read, once for each run.
+    os.mkfifo(tmp_path / "answer")
+    kubeconfig = control_plane.kubeconfig(kubeconfigs.with_exec(("/bin/sh", "-c", f'echo >> "{tmp_path}/runs"; cat "{tmp_path}/answer"')))
+    async with asking(kubeconfig) as ours:
+        first, second = (asyncio.create_task(ours.services()) for _ in range(2))
+        await asyncio.to_thread(eventually, (tmp_path / "runs").exists)
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        await asyncio.to_thread((tmp_path / "answer").write_text, credential(TOKEN), encoding="utf-8")
+        await second
 
 
 async def test_a_plugin_may_give_a_certificate(control_plane: ControlPlane, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from tests.sources.kubernetes.spoken import SERVICES, listed, service
 from uproxy.config import KubernetesSettings
 from uproxy.config_rules import Duration
 from uproxy.sources.kubernetes.api_errors import Garbled, Gone, ServerFailed, Unreachable
-from uproxy.sources.kubernetes.listing import current_version, pages, parse_page
+from uproxy.sources.kubernetes.listing import pages, parse_page
 
 SETTINGS = KubernetesSettings(page_size=2, page_bytes=65536, request_timeout=Duration(5))
 SELECTORS = {"labelSelector": "!a"}
@@ -95,12 +95,6 @@ def test_one_damaged_byte_anywhere_is_enough_to_believe_none_of_a_page() -> None
     for place in range(len(body)):
         with pytest.raises(Garbled):
             parse_page(body[:place] + bytes([body[place] ^ 0xFF]) + body[place + 1 :], SERVICES)
-
-
-async def test_the_current_version_costs_one_object_at_most() -> None:
-    replay = Replay({SERVICES: [listed(service("a", 1), version=12, more="more")]})
-    assert await current_version(replay, SERVICES, SELECTORS, SETTINGS) == 12
-    assert replay.queries(SERVICES) == [{**SELECTORS, "limit": "1"}]
 
 
 def test_an_item_of_a_list_does_not_repeat_its_kind() -> None:

@@ -28,24 +28,31 @@ from uproxy.core.state import Delete, Put
 from uproxy.sources.kubernetes.api_errors import Forbidden, Refused
 
 if TYPE_CHECKING:
-    from tests.sources.kubernetes.replay import Answer
+    from collections.abc import Mapping
+
+    from tests.sources.kubernetes.replay import Answer, Query
     from uproxy.config import Config
 
 LIST_OF_A = listed(service("a", 3), version=5)
 QUIET = Streamed(SILENCE)
+SHOPS_SERVICES = "/api/v1/namespaces/shop/services"
 
 
 def replaying(
     *answers: Answer, config: Config = QUICK, streamed: bool = False, seed: tuple[Service, ...] = ()
 ) -> tuple[Replay, Reflection]:
-    replay = Replay({SERVICES: [*answers]})
+    replay = Replay({SERVICES: list(answers)}, {SHOPS_SERVICES: SERVICES})
     return replay, Reflection(replay, config, streamed=streamed, seed=seed)
 
 
 def kinds_of(replay: Replay) -> list[str]:
     """Tell what was asked for, in a word each."""
     words = {"sendInitialEvents": "stream", "watch": "watch", "continue": "page", "limit": "list"}
-    return [next((word for key, word in words.items() if key in query), "whole") for _, query in replay.asked]
+    return ["newest" if path == SHOPS_SERVICES else _word(query, words) for path, query in replay.asked]
+
+
+def _word(query: Query, words: Mapping[str, str]) -> str:
+    return next((word for key, word in words.items() if key in query), "whole")
 
 
 def a_service(name: str, address: str = "10.96.0.1") -> Service:
@@ -210,11 +217,11 @@ async def test_a_streamed_list_becomes_the_watch() -> None:
 
 async def test_a_streamed_list_that_became_the_watch_is_resumed_after_its_last_event() -> None:
     stream = Streamed(added(service("a", 3)) + initial_events_end(8) + added(service("b", 9)), cut())
-    replay, reflection = replaying(stream, listed(version=9), Streamed(added(service("c", 10)), SILENCE), streamed=True)
+    replay, reflection = replaying(stream, listed(service("b", 9), version=9), Streamed(added(service("c", 10)), SILENCE), streamed=True)
     async with reflecting(reflection) as found:
         await found.told.until(lambda: set(found.told.addresses()) == {"a", "b", "c"})
-        assert kinds_of(replay) == ["stream", "list", "watch"]
-        assert replay.queries(SERVICES)[2]["resourceVersion"] == "9"
+        assert kinds_of(replay) == ["stream", "newest", "watch"]
+        assert replay.queries(SERVICES)[1]["resourceVersion"] == "9"
         assert found.lists >= 1
 
 
@@ -364,13 +371,29 @@ async def test_a_server_restored_from_a_backup_is_listed_anew_from_its_own_versi
     replay, reflection = replaying(
         listed(service("a", 90), service("b", 95), version=100),
         Streamed(bookmark(120), cut()),
-        listed(version=50),
+        listed(service("b", 40), version=50),
         listed(service("a", 40, "10.96.0.7"), version=51),
         Streamed(added(service("c", 52)), SILENCE),
     )
     async with reflecting(reflection) as found:
         await found.told.until(lambda: found.told.addresses() == {"a": "10.96.0.7", "c": "10.96.0.1"})
-        assert replay.queries(SERVICES)[4]["resourceVersion"] == "51"
+        await replay.asked_for(5)
+        assert replay.queries(SERVICES)[3]["resourceVersion"] == "51"
+
+
+async def test_a_server_with_another_history_is_listed_anew_even_when_it_is_further_than_before() -> None:
+    replay, reflection = replaying(
+        listed(service("a", 90), service("b", 95), version=100),
+        Streamed(modified(service("a", 101, "10.96.0.7")), cut()),
+        listed(service("a", 90), version=500),
+        listed(service("a", 90), service("b", 499, "10.96.0.8"), version=500),
+        QUIET,
+    )
+    async with reflecting(reflection) as found:
+        await found.told.until(lambda: found.lists >= 2)
+        assert found.told.addresses() == {"a": "10.96.0.1", "b": "10.96.0.8"}
+        assert kinds_of(replay)[:4] == ["list", "watch", "newest", "list"]
+        assert not found.log.named("api_server_lost")
 
 
 async def test_the_trigger_time_is_told_with_changes_alone() -> None:

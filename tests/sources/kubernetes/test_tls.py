@@ -50,7 +50,7 @@ def test_a_certificates_end_is_read_in_both_its_forms(year: int) -> None:
         CLIENT.key,
         b"-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----",
         b"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----",
-        CLIENT.chain[:300] + b"\n-----END CERTIFICATE-----",
+        CLIENT.chain[:100] + b"\n-----END CERTIFICATE-----",
         b"-----END CERTIFICATE-----\n-----BEGIN CERTIFICATE-----",
     ],
 )
@@ -71,12 +71,18 @@ def test_old_authorities_are_taken_as_kubectl_takes_them() -> None:
     assert flags & ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
 
 
+def test_comments_around_certificates_do_not_matter() -> None:
+    commented = "# Autorité de la maison\n".encode("latin-1") + AUTHORITY.pem + "# fin — voilà\n".encode()
+    assert len(Tls(Pem("ca", commented)).context().get_ca_certs()) == 1
+
+
 @pytest.mark.parametrize(
     ("tls", "told"),
     [
         (Tls(Pem("ca file", b"")), "ca file: holds no certificate"),
         (Tls(Pem("ca file", b"\xff")), "ca file: holds no certificate"),
         (Tls(Pem("ca file", CLIENT.key)), "ca file: holds no certificate"),
+        (Tls(Pem("ca file", b"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----")), "ca file: holds no certificate"),
         (Tls(None, Pem("our file", CLIENT.chain)), "our file: has no key beside it"),
         (Tls(None, Pem("our file", b"x"), Pem("key file", CLIENT.key)), "our file and key file: are no certificate with its key"),
         (Tls(None, Pem("our file", CLIENT.chain), Pem("key file", b"")), "our file and key file: are no certificate with its key"),

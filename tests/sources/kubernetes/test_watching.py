@@ -13,9 +13,11 @@ from tests.sources.kubernetes.replay import SILENCE, Replay, Streamed, cut, gone
 from tests.sources.kubernetes.spoken import SERVICES, added, bookmark, deleted, error, listed, modified, service
 from uproxy.config import KubernetesSettings
 from uproxy.config_rules import Duration
+from uproxy.core.model import ObjectKey
 from uproxy.sources.kubernetes.api_errors import ApiError, Garbled, Gone, Stalled, Unreachable
 from uproxy.sources.kubernetes.backoff import Backoff
-from uproxy.sources.kubernetes.watching import Asking, Following, Watch
+from uproxy.sources.kubernetes.history import Newest
+from uproxy.sources.kubernetes.watching import Asking, Following, Start, Watch
 
 if TYPE_CHECKING:
     from tests.sources.kubernetes.replay import Answer
@@ -23,15 +25,20 @@ if TYPE_CHECKING:
 SETTINGS = KubernetesSettings(
     retry_base=Duration(0.001), retry_limit=Duration(5), stall_timeout=Duration(0.02), request_timeout=Duration(5), max_line_bytes=65536
 )
-AT_5 = listed(version=5)
-"""The answer to the question for the version where the server is."""
+KEY = ObjectKey("shop", "a")
+SHOPS_SERVICES = "/api/v1/namespaces/shop/services"
+
+
+def at(version: int, known: int | None = None) -> bytes:
+    """Make the answer of a server that is at a version, and knows what changed last: Service shop/a, in that version or another one."""
+    return listed(service("a", known or version), version=version)
 
 
 class Followed:
     """What came of following a replay from version 5 on: versions by batch, restarts, errors that paused, the end."""
 
     def __init__(self, *answers: Answer, settings: KubernetesSettings = SETTINGS) -> None:
-        self.replay = Replay({SERVICES: [*answers]})
+        self.replay = Replay({SERVICES: list(answers)}, {SHOPS_SERVICES: SERVICES})
         self.batches: list[list[int]] = []
         self.restarts: list[str] = []
         self.lost: list[ApiError] = []
@@ -54,7 +61,7 @@ class Followed:
     async def _read(self, watch: Watch | None) -> None:
         following = Following(self.asking, self.backoff, self.restarts.append, self.lost.append)
         try:
-            async with aclosing(following.batches(5, watch)) as batches:
+            async with aclosing(following.batches(Start(5, Newest(5, KEY), watch))) as batches:
                 async for batch in batches:
                     self.batches.append([event.resource_version for event in batch])
         except ApiError as caught:
@@ -76,9 +83,8 @@ async def follow(*answers: Answer) -> Followed:
 
 
 def three(first: int) -> bytes:
-    """Make three events."""
-    name = service("a", first)
-    return added(name) + modified(service("a", first + 1, "10.96.0.2")) + deleted(service("a", first + 2))
+    """Make three events, of which Service shop/a is the last."""
+    return added(service("b", first)) + deleted(service("b", first + 1)) + modified(service("a", first + 2))
 
 
 async def test_a_watch_asks_for_bookmarks_and_for_an_end_after_one_to_two_watch_timeouts() -> None:
@@ -115,11 +121,12 @@ async def test_at_the_usual_end_the_next_watch_begins_at_the_last_version() -> N
     await first.run(watch)
     assert first.restarts[0] == "timeout"
     assert first.positions[:2] == ["5", "30"]
+    assert "watch" in first.replay.asked[1][1], "a usual end raises no doubts"
 
 
 async def test_a_cut_watch_is_resumed_at_once_after_the_last_whole_event() -> None:
     half = added(service("b", 9))
-    found = await follow(Streamed(three(6) + half[:20], cut()), listed(version=8), Streamed(half, SILENCE))
+    found = await follow(Streamed(three(6) + half[:20], cut()), at(8), Streamed(half, SILENCE))
     assert found.versions == [6, 7, 8, 9]
     assert found.positions == ["5", "8"]
     assert found.restarts == ["cut", "stalled"]
@@ -127,7 +134,7 @@ async def test_a_cut_watch_is_resumed_at_once_after_the_last_whole_event() -> No
 
 
 async def test_a_watch_that_is_closed_early_is_resumed() -> None:
-    found = await follow(Streamed(three(6)), listed(version=8), Streamed(SILENCE))
+    found = await follow(Streamed(three(6)), at(8), Streamed(SILENCE))
     assert (found.positions, found.restarts) == (["5", "8"], ["closed", "stalled"])
 
 
@@ -137,7 +144,7 @@ async def test_a_watch_that_is_closed_early_is_resumed() -> None:
     ids=["half an object", "binary", "markup", "a line without end", "half a line"],
 )
 async def test_after_garbage_the_watch_is_resumed_after_the_last_good_event(garbage: bytes) -> None:
-    found = await follow(Streamed(three(6) + garbage), listed(version=8), Streamed(added(service("b", 9)), SILENCE))
+    found = await follow(Streamed(three(6) + garbage), at(8), Streamed(added(service("b", 9)), SILENCE))
     assert found.versions == [6, 7, 8, 9]
     assert found.restarts == ["garbled", "stalled"]
 
@@ -151,11 +158,32 @@ async def test_a_line_of_megabytes_is_an_event_like_any_other() -> None:
 
 
 async def test_a_position_that_the_server_has_not_reached_is_recognised_before_the_watch_is_resumed() -> None:
-    found = await follow(Streamed(three(6), cut()), listed(version=7))
+    found = await follow(Streamed(three(6), cut()), at(7))
     assert isinstance(found.end, Gone)
     assert "restored from a backup" in str(found.end)
     assert found.restarts == ["cut", "version_too_large"]
     assert found.positions == ["5"]
+
+
+async def test_what_changed_last_is_what_the_server_is_asked_for_before_the_watch_is_resumed() -> None:
+    found = await follow(Streamed(three(6), bookmark(9), cut()), at(12, known=8), Streamed(SILENCE))
+    assert found.replay.asked[1] == (SHOPS_SERVICES, {"fieldSelector": "metadata.name=a"})
+    assert found.positions == ["5", "9"]
+
+
+@pytest.mark.parametrize("answer", [at(12, known=7), at(12, known=11), listed(version=12)], ids=["older", "newer", "none"])
+async def test_a_server_that_does_not_have_what_changed_last_as_it_was_may_be_of_another_history(answer: bytes) -> None:
+    found = await follow(Streamed(three(6), cut()), answer)
+    assert isinstance(found.end, Gone)
+    assert found.restarts == ["cut", "unverified"]
+
+
+@pytest.mark.parametrize("last", [deleted(service("a", 9)), deleted(service("a", 9)) + bookmark(10)])
+async def test_after_a_deletion_nothing_is_left_to_ask_for(last: bytes) -> None:
+    found = await follow(Streamed(three(6) + last, cut()))
+    assert isinstance(found.end, Gone)
+    assert found.restarts == ["cut", "unverified"]
+    assert len(found.replay.asked) == 1
 
 
 @pytest.mark.parametrize("late", [bookmark(4), added(service("b", 3)), modified(service("b", 6)) + bookmark(5)])
@@ -198,14 +226,14 @@ async def test_a_server_that_cannot_be_had_after_a_cut_asks_for_a_new_list() -> 
 
 async def test_an_error_in_the_middle_is_followed_by_another_watch_and_a_second_one_by_a_new_list() -> None:
     failing = Streamed(error(500, "InternalError"))
-    found = await follow(failing, AT_5, failing)
+    found = await follow(failing, at(5), failing)
     assert found.end is not None
     assert found.restarts == ["server_error", "server_error"]
 
 
 async def test_watches_that_bring_nothing_but_their_end_do_not_go_round_in_circles() -> None:
     again = Streamed(bookmark(5))
-    found = await follow(again, AT_5, again)
+    found = await follow(again, at(5), again)
     assert found.end is not None
     assert found.end.reason == "closed"
 
@@ -213,7 +241,7 @@ async def test_watches_that_bring_nothing_but_their_end_do_not_go_round_in_circl
 async def test_a_watch_that_brought_something_may_be_resumed_any_number_of_times() -> None:
     answers: list[Answer] = []
     for version in range(6, 16):
-        answers += [Streamed(added(service("a", version)), cut()), listed(version=version)]
+        answers += [Streamed(added(service("a", version)), cut()), at(version)]
     found = await follow(*answers)
     assert found.versions == list(range(6, 16))
     assert found.restarts == ["cut"] * 10
@@ -222,7 +250,7 @@ async def test_a_watch_that_brought_something_may_be_resumed_any_number_of_times
 async def test_a_server_that_asks_for_a_pause_gets_it_and_the_watch_is_resumed() -> None:
     clock = asyncio.get_running_loop().time
     started = clock()
-    found = await follow(too_many(0.1), Streamed(error(429, "TooManyRequests")), Streamed(three(6), SILENCE))
+    found = await follow(too_many(0.1), at(5), Streamed(error(429, "TooManyRequests")), at(5), Streamed(three(6), SILENCE))
     assert clock() - started > 0.1
     assert found.versions == [6, 7, 8]
     assert found.positions == ["5", "5", "5"]

@@ -88,16 +88,18 @@ class Credentials:
         attempts = self._attempts
         async with self._lock:
             if attempts == self._attempts:
-                try:
-                    await self._renew(is_rejected=is_rejected)
-                    self._failure = None
-                except NoCredentials as error:
-                    self._failure = error
-                finally:
-                    self._attempts += 1
+                self._failure = await self._attempt(is_rejected=is_rejected)
+                self._attempts += 1  # not when this was cancelled: the next one in line tries then
             if self._login is None or self._failure is not None:
                 raise self._failure or NoCredentials("no credentials were read")
             return self._login
+
+    async def _attempt(self, *, is_rejected: bool) -> NoCredentials | None:
+        try:
+            await self._renew(is_rejected=is_rejected)
+        except NoCredentials as error:
+            return error
+        return None
 
     async def _renew(self, *, is_rejected: bool) -> None:
         rest = await _in_thread(lambda: self._files.read(is_rejected=is_rejected), self._timeout)

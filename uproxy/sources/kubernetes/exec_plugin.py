@@ -13,7 +13,7 @@ import signal
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import msgspec
 from msgspec import Struct
@@ -23,6 +23,8 @@ from uproxy.sources.kubernetes.library import ConfigNode, ExecProvider
 from uproxy.sources.kubernetes.tls import Pem
 
 INFO: Final = "KUBERNETES_EXEC_INFO"
+PRINTED_BYTES: Final = 1048576
+"""How much of what a plugin prints is read: a token or a certificate is a hundredth of it."""
 LAST_MOMENTS: Final = 1.0
 """Seconds that a killed plugin may take to be gone: it cannot refuse, the kernel may be busy."""
 
@@ -76,13 +78,22 @@ class ExecPlugin(Struct, frozen=True):
 
     async def run(self, timeout: float) -> ExecCredential:  # noqa: ASYNC109 - the process has to be killed, not just left
         """Run it and give what it printed; raises NoCredentials. timeout: seconds after which it is killed."""
+        # What it prints goes into memory of its own: nobody has to keep reading, and nothing that it leaves running holds us up.
+        with _memory() as printed, _memory() as complaint:
+            code = await self._run(printed, complaint, timeout)
+            if code:
+                said = excerpt(_content(complaint)) or "it said nothing"
+                raise self._failed(f"ended with code {code} ({said})", "run it by hand")
+            return self._read(_content(printed))
+
+    async def _run(self, printed: IO[bytes], complaint: IO[bytes], timeout: float) -> int:  # noqa: ASYNC109 - as above
         try:
             process = await asyncio.create_subprocess_exec(
                 *self.argv,
                 env=self.environ,
                 stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
+                stdout=printed,
+                stderr=complaint,
                 start_new_session=True,  # so that it can be killed with all that it started
             )
         except OSError as error:
@@ -90,17 +101,12 @@ class ExecPlugin(Struct, frozen=True):
             raise self._failed(f"cannot be started ({error.strerror})", remedy) from error
         try:
             async with asyncio.timeout(timeout):
-                printed, complaint = await process.communicate()
+                return await process.wait()
         except TimeoutError as error:
-            await _kill(process)
             raise self._failed(f"did not end within {timeout:g} s (kubernetes.execTimeout)", "it must not ask anybody") from error
-        except asyncio.CancelledError:
-            await _kill(process)
-            raise
-        if process.returncode:
-            said = excerpt(complaint) or "it said nothing"
-            raise self._failed(f"ended with code {process.returncode} ({said})", "run it by hand")
-        return self._read(printed)
+        finally:
+            if process.returncode is None:
+                await _kill(process)
 
     def _read(self, printed: bytes) -> ExecCredential:
         try:
@@ -132,8 +138,17 @@ class ExecPlugin(Struct, frozen=True):
 
 
 async def _kill(process: asyncio.subprocess.Process) -> None:
-    """End a plugin and what it started: they have its pipes, and perhaps nobody else ends them."""
+    """End a plugin and what it started."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     with suppress(TimeoutError):
         await asyncio.wait_for(process.wait(), LAST_MOMENTS)
+
+
+def _memory() -> IO[bytes]:
+    return open(os.memfd_create("exec-plugin", os.MFD_CLOEXEC), "w+b")  # noqa: PTH123 - a descriptor, not a path
+
+
+def _content(memory: IO[bytes]) -> bytes:
+    memory.seek(0)
+    return memory.read(PRINTED_BYTES)

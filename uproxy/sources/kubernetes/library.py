@@ -1,6 +1,6 @@
 """What is wanted of kubernetes_asyncio, without what is not: its kubeconfig, service account and plugin readers.
 
-Importing it as usual runs client/__init__.py, which loads a class for every kind and call of the API: 37 MB and half
+Importing it as usual runs client/__init__.py, which loads a class for every kind and call of the API: 36 MB and half
 a second, for a process that decodes JSON by itself. The readers want two names of that package, to fill in and to
 annotate. So while they are imported, stand-ins with the real packages' paths hold its place, and then leave again:
 whoever imports kubernetes_asyncio later gets the whole. Invariant: a version that this does not work with is

@@ -1,4 +1,4 @@
-"""A list in pages, and the resourceVersion at which the server is now.
+"""A list in pages.
 
 Owns continue tokens and how large a page may be. Must not know objects nor what a list is for. Invariant: all pages
 are of one moment; when that moment has expired in between, the list ends with Gone.
@@ -89,9 +89,3 @@ def _query(selectors: Mapping[str, str], limit: int, token: str) -> dict[str, st
 def _next_limit(limit: int, length: int, settings: KubernetesSettings) -> int:
     """Ask for fewer objects when they turn out to be large. Never for more: the first page has the right number or too many."""
     return limit if length <= settings.page_bytes else max(1, limit * settings.page_bytes // length)
-
-
-async def current_version(transport: Transport, path: str, selectors: Mapping[str, str], settings: KubernetesSettings) -> int:
-    """Ask for the resourceVersion at which the server is now. Raises ApiError."""
-    body = await transport.get(path, _query(selectors, 1, ""), settings.request_timeout)
-    return parse_page(body, path).resource_version

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from uproxy.core.decode import decode_item
 from uproxy.sources.kubernetes.api_errors import ApiError, Garbled, Gone, Refused, ServerFailed, Stalled, TooManyRequests, Unreachable
 from uproxy.sources.kubernetes.backoff import Backoff
+from uproxy.sources.kubernetes.history import Newest
 from uproxy.sources.kubernetes.listing import Page, pages
 from uproxy.sources.kubernetes.watch_event import Changed, Removed, WatchEvent, parse_item
-from uproxy.sources.kubernetes.watching import TIME_OUT, Asking, Batch, Following, Watch
+from uproxy.sources.kubernetes.watching import TIME_OUT, Asking, Batch, Following, Start, Watch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,6 +81,23 @@ class Shared(NamedTuple):
     decoding: asyncio.Lock
 
 
+class _Reading:
+    """A list while it is read."""
+
+    def __init__(self, relist: Relist) -> None:
+        self.relist = relist
+        self.newest = Newest()
+        self.started = time.monotonic()
+
+    def put(self, item: Changed, found: Decoded) -> None:
+        self.relist.put(item.key, found)
+        self.newest = self.newest.after(item)
+
+    def delete(self, event: Removed) -> None:
+        self.relist.delete(event.key)
+        self.newest = self.newest.after(event)
+
+
 class Reflector:
     """Keeps a store like the API server's collection. The first call of sink with listed ends the first list."""
 
@@ -103,9 +121,9 @@ class Reflector:
 
     async def _list_and_watch(self) -> None:
         """List, then take in what happens. Raises ApiError when only another list helps."""
-        position, watch = await self._list()
+        start = await self._list()
         following = Following(self._asking, self._backoff, self._restarted, self._lost)
-        async with aclosing(following.batches(position, watch)) as batches:
+        async with aclosing(following.batches(start)) as batches:
             async for batch in batches:
                 self._shared.reachability.found(self._kind)
                 if batch:
@@ -133,8 +151,8 @@ class Reflector:
         if reason != TIME_OUT:
             self._shared.log.info("watch_restarted", kind=self._kind, reason=reason)
 
-    async def _list(self) -> tuple[int, Watch | None]:
-        """List everything; give the position after it, and the watch that goes on there if there is one already."""
+    async def _list(self) -> Start:
+        """List everything; give where that ended."""
         try:
             return await self._stream_or_pages()
         except Refused as error:
@@ -143,37 +161,33 @@ class Reflector:
             self._asking, self._older = self._asking._replace(selectors=self._older), None
             return await self._stream_or_pages()
 
-    async def _stream_or_pages(self) -> tuple[int, Watch | None]:
+    async def _stream_or_pages(self) -> Start:
         without_stream: ApiError | None = None
         if self._shared.streamed_lists.wanted:
             watch = Watch.of_everything(self._asking)
             try:
-                return await self._read_stream(watch), watch
+                return await self._read_stream(watch)
             except ApiError as error:
                 if not _pages_may_help(error, answered=watch.answered):
                     raise
                 without_stream = error
-        position = await self._read_pages()
+        start = await self._read_pages()
         if without_stream is not None and not isinstance(without_stream, Unreachable):
             self._shared.streamed_lists.failed(without_stream)
-        return position, None
+        return start
 
-    async def _read_stream(self, watch: Watch) -> int:
-        """Take in a streamed list; give the position of its end mark, after which the watch goes on.
-
-        Raises ApiError, and has closed the watch then.
-        """
-        relist = self._store.relist()
-        started = time.monotonic()
+    async def _read_stream(self, watch: Watch) -> Start:
+        """Take in a streamed list; give its end mark, after which the watch goes on. Raises ApiError, and has closed the watch then."""
+        reading = _Reading(self._store.relist())
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(aclosing(watch))
             position = None
             while position is None:
                 batch = await self._next_of_list(watch)
-                position = await self._take_list_batch(relist, batch, watch)
+                position = await self._take_list_batch(reading, batch, watch)
             stack.pop_all()
-        self._finish(relist, started)
-        return position
+        self._finish(reading)
+        return Start(position, reading.newest, watch)
 
     async def _next_of_list(self, watch: Watch) -> Batch:
         """Give a streamed list's next batch. An old etcd's never ends: neither pauses nor all of it may take for ever."""
@@ -189,58 +203,57 @@ class Reflector:
             raise Garbled("a streamed list ended before its end", self._asking.path)
         return batch
 
-    async def _take_list_batch(self, relist: Relist, batch: Batch, watch: Watch) -> int | None:
+    async def _take_list_batch(self, reading: _Reading, batch: Batch, watch: Watch) -> int | None:
         """Take a batch into a list; give the position when it had the end mark. What is behind that goes back to the watch."""
         self._heard()
         async with self._shared.decoding:
             for index, event in enumerate(batch, start=1):
                 if isinstance(event, Changed):
-                    relist.put(event.key, self._decode(event))
+                    reading.put(event, self._decode(event))
                 elif isinstance(event, Removed):
-                    relist.delete(event.key)
+                    reading.delete(event)
                 elif event.initial_events_end:
                     watch.give_back(batch[index:])
                     return event.resource_version
                 await self._shared.pace.turn()
         return None
 
-    async def _read_pages(self) -> int:
+    async def _read_pages(self) -> Start:
         """List in pages; when they take so long that their moment expires, in one, as client-go does. Raises ApiError."""
         try:
             return await self._read_list(whole=False)
         except Gone:
             return await self._read_list(whole=True)
 
-    async def _read_list(self, *, whole: bool) -> int:
+    async def _read_list(self, *, whole: bool) -> Start:
         transport, path, selectors, settings, _ = self._asking
-        relist = self._store.relist()
-        started = time.monotonic()
+        reading = _Reading(self._store.relist())
         position: int | None = None
         async with aclosing(pages(transport, path, selectors, settings, whole=whole)) as found:
             async for page in found:
                 position = page.resource_version if position is None else position
-                await self._take_page(relist, page)
+                await self._take_page(reading, page)
         if position is None:
             raise Garbled("a list has no pages", path)
-        self._finish(relist, started)
-        return position
+        self._finish(reading)
+        return Start(position, reading.newest)
 
-    async def _take_page(self, relist: Relist, page: Page) -> None:
+    async def _take_page(self, reading: _Reading, page: Page) -> None:
         self._heard()
         async with self._shared.decoding:
             for raw in page.items:
                 item = parse_item(raw, self._asking.path)
-                relist.put(item.key, self._decode(item))
+                reading.put(item, self._decode(item))
                 await self._shared.pace.turn()
 
-    def _finish(self, relist: Relist, started: float) -> None:
+    def _finish(self, reading: _Reading) -> None:
         """Let a list that was read to its end be what is known."""
         shared = self._shared
         shared.reachability.found(self._kind)
-        shared.refused.retain(self._kind, relist.present)
+        shared.refused.retain(self._kind, reading.relist.present)
         shared.refused.report()
-        events = relist.finish()
-        milliseconds = round(1000 * (time.monotonic() - started))
+        events = reading.relist.finish()
+        milliseconds = round(1000 * (time.monotonic() - reading.started))
         shared.log.info("listed", kind=self._kind, objects=len(self._store.objects), different=len(events), milliseconds=milliseconds)
         self._sink(events, listed=True)
 

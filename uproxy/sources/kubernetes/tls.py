@@ -56,8 +56,12 @@ class Tls(Struct, frozen=True):
 def _trusting(authority: Pem | None) -> ssl.SSLContext:
     if authority is None:
         return ssl.create_default_context()
+    # Comments around certificates may be of any encoding. Without any certificate Python would trust the system's.
+    text = authority.content.decode("ascii", "ignore")
+    if "-----BEGIN" not in text:
+        raise BadPem(f"{authority.origin}: holds no certificate")
     try:
-        return ssl.create_default_context(cadata=authority.content.decode("ascii", "replace"))
+        return ssl.create_default_context(cadata=text)
     except (ssl.SSLError, ValueError) as error:
         raise BadPem(f"{authority.origin}: holds no certificate ({_words(error)})") from error
 

@@ -14,8 +14,8 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from uproxy.sources.kubernetes.api_errors import ApiError, Gone, Stalled, TooManyRequests, Unreachable
+from uproxy.sources.kubernetes.history import Newest, check_history, rewound
 from uproxy.sources.kubernetes.lines import Lines
-from uproxy.sources.kubernetes.listing import current_version
 from uproxy.sources.kubernetes.watch_event import WatchEvent, parse_event
 
 if TYPE_CHECKING:
@@ -125,6 +125,14 @@ class Watch:
         lines.end()
 
 
+class Start(NamedTuple):
+    """Where a list ended: its position, what had changed last, and the watch that goes on there if there is one already."""
+
+    position: int
+    newest: Newest
+    watch: Watch | None = None
+
+
 class Following:
     """Watches of one collection, one after the other. restarted: told the reason whenever one has ended; lost: each pause's."""
 
@@ -135,22 +143,23 @@ class Following:
         self._lost = lost
         self._fruitless = 0
 
-    async def batches(self, position: int, watch: Watch | None = None) -> AsyncGenerator[Batch, None]:
-        """Give what happens after a position, for ever; watch: one that is under way there. Raises ApiError: list anew.
+    async def batches(self, start: Start) -> AsyncGenerator[Batch, None]:
+        """Give what happens after a start, for ever. Raises ApiError: list anew.
 
         Where a watch broke, the next one begins at once, and a server that asks for a pause gets it.
         """
+        position, newest, watch = start
         doubtful = False
         while True:
             begun_at = position
             error: ApiError | None = None
             try:
                 if doubtful:
-                    await self._check(position)
+                    await check_history(self._asking.transport, self._asking.path, self._asking.settings, position, newest)
                 watch = watch or Watch.after(position, self._asking)
                 async with aclosing(watch):
                     async for batch in watch:
-                        position = _advance(position, batch)
+                        position, newest = _advance(position, newest, batch)
                         if position > begun_at:
                             self._backoff.reset()
                         yield batch
@@ -164,8 +173,7 @@ class Following:
                 await asyncio.sleep(self._backoff.failed(error.retry_after))
             elif error is not None:
                 self._go_on_or_raise(error, watch, advanced=position > begun_at)
-                doubtful = True
-            watch = None
+            doubtful, watch = error is not None, None
 
     def _go_on_or_raise(self, error: ApiError, watch: Watch | None, *, advanced: bool) -> None:
         """Go on only after a watch that worked: a server that cannot be had may be another one, or one restored from a backup, afterwards.
@@ -180,25 +188,10 @@ class Following:
             self._fruitless = 0
             raise error
 
-    async def _check(self, position: int) -> None:
-        """Make sure that a position still has a meaning: a watch from one that the server has not reached is silent for ever.
 
-        So it is after an etcd was restored from a backup. Raises Gone.
-        """
-        transport, path, selectors, settings, _ = self._asking
-        version = await current_version(transport, path, selectors, settings)
-        if version < position:
-            raise _rewound(position, version, path)
-
-
-def _advance(position: int, batch: Batch) -> int:
+def _advance(position: int, newest: Newest, batch: Batch) -> tuple[int, Newest]:
     for event in batch:
         if event.resource_version < position:
-            raise _rewound(position, event.resource_version, "a watch")
-        position = event.resource_version
-    return position
-
-
-def _rewound(position: int, version: int, where: str) -> Gone:
-    what = f"the server is at resourceVersion {version}, which was {position} before: it was restored from a backup"
-    return Gone(what, where, "everything is listed anew", reason="version_too_large")
+            raise rewound(position, event.resource_version, "a watch")
+        position, newest = event.resource_version, newest.after(event)
+    return position, newest
