@@ -237,5 +237,5 @@ class _App:
 
 def _redirect(config: Config, log: Log) -> Redirect:
     if config.redirect == "nftables":
-        return Nftables(config.capture, log)
+        return Nftables(config.capture, log, beside_kube_proxy=bool(config.service_proxy_name))
     return Routes(log) if config.redirect == "routes" else NoRedirect()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,15 +15,14 @@ from uproxy.redirect.foreign_rules import Finding
 from uproxy.redirect.nft_runner import Nft
 
 if TYPE_CHECKING:
-    from pathlib import Path
 
     from tests.lab.namespaces import Namespace
 
 MARKS = Marks(0x1000, 0x0800)
 
 
-def findings(host: Namespace, marks: Marks = MARKS) -> dict[str, Finding]:
-    found = host.call(preflight.of_nftables, Nft(10), marks)
+def findings(host: Namespace, marks: Marks = MARKS, *, beside: bool = False) -> dict[str, Finding]:
+    found = host.call(preflight.of_nftables, Nft(10), marks, beside)
     return {finding.what: finding for finding in found}
 
 
@@ -58,6 +58,16 @@ def test_leftover_chains_of_kube_proxy_are_named_but_not_kubelets_own(host: Name
             "kube-proxy --cleanup, or ip6tables-save | grep -v KUBE- | ip6tables-restore",
         ),
     ]
+
+
+@pytest.mark.netns
+def test_a_kube_proxy_that_is_meant_to_be_there_is_no_leftover_but_needs_rules_beside_it(host: Namespace) -> None:
+    host.nft("add table ip kube-proxy\nadd table ip6 kube-proxy\n")
+    (found,) = findings(host, beside=True).values()
+    assert "beside-kube-proxy.nft" in found.remedy
+    assert all("nft delete table" in each.remedy for each in findings(host).values())
+    host.run("nft", "-f", str(Path(__file__).parents[2] / "deploy" / "nftables" / "beside-kube-proxy.nft"))
+    assert findings(host, beside=True) == {}
 
 
 @pytest.mark.netns

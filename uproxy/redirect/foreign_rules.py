@@ -28,6 +28,7 @@ _LEGACY_TIMEOUT: Final = 10.0
 # kubelet itself makes other KUBE- chains; these are kube-proxy's.
 _KUBE_PROXY_CHAINS: Final = frozenset({"KUBE-SERVICES", "KUBE-NODEPORTS", "KUBE-EXTERNAL-SERVICES", "KUBE-PORTALS-CONTAINER"})
 _LEFTOVER: Final = "a kube-proxy that ran here left rules that keep taking service addresses"
+_BESIDE: Final = "uproxy-beside-kube-proxy"
 _LEGACY: Final = {
     "iptables": (Path("/proc/net/ip_tables_names"), ("iptables-legacy", "iptables")),
     "ip6tables": (Path("/proc/net/ip6_tables_names"), ("ip6tables-legacy", "ip6tables")),
@@ -46,11 +47,12 @@ class Finding(Struct, frozen=True):
         return f"{self.what}: {self.why}; remedy: {self.remedy}"
 
 
-def find(nft: Nft, marks: Marks) -> Iterator[Finding]:
-    """Look through nftables and the legacy iptables."""
+def find(nft: Nft, marks: Marks, *, beside: bool = False) -> Iterator[Finding]:
+    """Look through nftables and the legacy iptables. beside: a kube-proxy is meant to run here as well."""
     try:
         chains = _objects(nft.list_json("chains"), "chain")
-        yield from leftovers(_objects(nft.list_json("tables"), "table"), chains)
+        tables = _objects(nft.list_json("tables"), "table")
+        yield from neighbours(tables) if beside else leftovers(tables, chains)
         for chain in chains:
             if chain.get("hook") == "input" and chain["table"] != TABLE:
                 listed = _objects(nft.list_json("chain", chain["family"], chain["table"], chain["name"]), "rule")
@@ -58,7 +60,7 @@ def find(nft: Nft, marks: Marks) -> Iterator[Finding]:
     except (RedirectError, ValueError, KeyError) as error:
         yield Finding("foreign nftables rules not checked", str(error), "nft list ruleset shows them")
     for program, (names, candidates) in _LEGACY.items():
-        yield from legacy(program, _saved(names, candidates), marks)
+        yield from legacy(program, _saved(names, candidates), marks, beside=beside)
 
 
 def _objects(listing: bytes, kind: str) -> list[dict[str, Any]]:
@@ -74,6 +76,14 @@ def leftovers(tables: Iterable[dict[str, Any]], chains: Iterable[dict[str, Any]]
     for family in sorted({chain["family"] for chain in chains if chain["name"] in _KUBE_PROXY_CHAINS}):
         program = "ip6tables" if family == "ip6" else "iptables"
         yield Finding(f"KUBE-SERVICES chains in {program} (nf_tables)", _LEFTOVER, _cleanup_command(program))
+
+
+def neighbours(tables: Iterable[dict[str, Any]]) -> Iterator[Finding]:
+    """Name what a kube-proxy in nftables mode does to our ClusterIPs, unless the rules that help are there."""
+    names = {table["name"] for table in tables}
+    if "kube-proxy" in names and _BESIDE not in names:
+        why = "kube-proxy's nftables mode drops this node's own connections to ClusterIPs that it does not serve itself"
+        yield Finding("nftables table kube-proxy", why, "nft -f beside-kube-proxy.nft (docs/install.md, deploy/nftables)")
 
 
 def dropping(chain: dict[str, Any], rules: list[dict[str, Any]], marks: Marks) -> Iterator[Finding]:
@@ -119,9 +129,9 @@ def _admits(expression: list[dict[str, Any]], mark: int) -> bool:
     return by_bit or any((part.get("xt") or {}).get("name") == "mark" for part in expression)
 
 
-def legacy(program: str, saved: str, marks: Marks) -> Iterator[Finding]:
+def legacy(program: str, saved: str, marks: Marks, *, beside: bool = False) -> Iterator[Finding]:
     """Name leftovers and a dropping INPUT chain, given what iptables-save printed."""
-    if any(f":{chain} " in saved for chain in _KUBE_PROXY_CHAINS):
+    if not beside and any(f":{chain} " in saved for chain in _KUBE_PROXY_CHAINS):
         yield Finding(f"KUBE-SERVICES chains in {program} (legacy)", _LEFTOVER, _cleanup_command(f"{program}-legacy"))
     admitted = any(
         line.startswith("-A INPUT") and f"--mark {marks.deliver:#x}/{marks.deliver:#x}" in line and line.endswith("-j ACCEPT")

@@ -37,7 +37,8 @@ class Nftables:
     transparent = True
     keeps_clients = True
 
-    def __init__(self, settings: CaptureSettings, log: Log) -> None:
+    def __init__(self, settings: CaptureSettings, log: Log, *, beside_kube_proxy: bool = False) -> None:
+        self._beside_kube_proxy = beside_kube_proxy
         self.mark = settings.sent_mark
         self._log = log
         self._marks = Marks(settings.deliver_mark, settings.sent_mark)
@@ -48,7 +49,7 @@ class Nftables:
 
     async def start(self) -> Mapping[RouteKey, int]:
         """Check the host and read what an earlier run left; nothing is written."""
-        preflight.report(await self._off_loop(preflight.of_nftables, self._nft, self._marks), self._log)
+        preflight.report(await self._off_loop(preflight.of_nftables, self._nft, self._marks, self._beside_kube_proxy), self._log)
         return await self._off_loop(self._installed.local_ports)
 
     async def apply(self, capture: Capture) -> None:

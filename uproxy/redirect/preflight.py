@@ -49,12 +49,12 @@ def report(findings: Iterable[Finding], log: Log) -> None:
         log.warning("host_finding", what=finding.what, why=finding.why, remedy=finding.remedy)
 
 
-def of_nftables(nft: Nft, marks: Marks) -> tuple[Finding, ...]:
-    """Check the host for the nftables back end."""
+def of_nftables(nft: Nft, marks: Marks, beside: bool) -> tuple[Finding, ...]:  # noqa: FBT001 - passed on by position to a thread
+    """Check the host for the nftables back end. beside: a kube-proxy is meant to run here as well."""
     needed = (*_kernel(os.uname().release), *_capability(), *_marks(marks), *_program(nft))
     if any(finding.is_fatal for finding in needed):
         return needed
-    return (*needed, *_ipv6(), *_links(), *_clashing_rules(marks), *foreign_rules.find(nft, marks))
+    return (*needed, *_ipv6(), *_links(), *_clashing_rules(marks), *foreign_rules.find(nft, marks, beside=beside))
 
 
 def of_routes() -> tuple[Finding, ...]:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
+
+import pytest
 
 from tests.cluster import kubeconfigs
 from tests.cluster.certificates import NODE_PROXIER, Authority, Certificate, User, write_whole
@@ -14,6 +18,7 @@ from tests.cluster.control_plane import STATIC_TOKENS
 from tests.lab.waiting import eventually
 from tests.sources.kubernetes.asking import SERVICES, Plugin, asking, has_ended
 from uproxy.sources.kubernetes.api_errors import CertificateRejected, CredentialsRejected, Forbidden, NoCredentials
+from uproxy.sources.kubernetes.credentials import _in_thread
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,6 +44,22 @@ def with_plugin(control_plane: ControlPlane, plugin: Plugin) -> Path:
 
 
 # Files
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_told_to_end_at_any_moment_while_files_are_read_it_ends(turns: int) -> None:
+    release = threading.Event()
+    with ThreadPoolExecutor(1) as executor:
+        asyncio.get_running_loop().set_default_executor(executor)
+        reading = asyncio.create_task(_in_thread(lambda: release.wait(20), 20))
+        await asyncio.sleep(0)
+        release.set()
+        executor.submit(int).result()  # comes after the other one, whose result has been handed over then
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        is_told = reading.cancel()
+        await asyncio.wait([reading])
+    assert reading.cancelled() or not is_told
 
 
 async def test_a_token_file_is_read_again_when_it_was_replaced(control_plane: ControlPlane, tmp_path: Path) -> None:

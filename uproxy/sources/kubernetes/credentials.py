@@ -125,7 +125,9 @@ def _context(rest: RestConfig, tls: Tls) -> ssl.SSLContext | None:
 async def _in_thread(work: Callable[[], _Result], timeout: float) -> _Result:  # noqa: ASYNC109 - one deadline for each use
     """Do what blocks, a few small files, elsewhere; raises NoCredentials when it does not end."""
     try:
-        return await asyncio.wait_for(asyncio.to_thread(work), timeout)
+        # Not wait_for: before Python 3.12 it gives the result instead of ending when it is told to end in the moment it has one.
+        async with asyncio.timeout(timeout):
+            return await asyncio.to_thread(work)
     except TimeoutError as error:
         what = f"the files with credentials cannot be read within {timeout:g} s"
         raise NoCredentials(what, remedy="is their file system there?", reason="timeout") from error

@@ -142,7 +142,8 @@ async def _kill(process: asyncio.subprocess.Process) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     with suppress(TimeoutError):
-        await asyncio.wait_for(process.wait(), LAST_MOMENTS)
+        async with asyncio.timeout(LAST_MOMENTS):
+            await process.wait()
 
 
 def _memory() -> IO[bytes]:
