@@ -14,10 +14,14 @@ _PARENT, _CPU_FIRST, _CPU_LAST = 1, 11, 14
 
 
 class Memory(NamedTuple):
-    """Bytes: resident, and with pages that several processes share counted in part (proc_pid_smaps(5))."""
+    """Bytes (proc_pid_smaps(5)): resident, and with pages that several processes share counted in part.
+
+    anonymous: the resident pages that no file has, which the kernel cannot drop and read again.
+    """
 
     resident: int
     proportional: int
+    anonymous: int
 
 
 def family(pid: int) -> list[int]:
@@ -45,12 +49,13 @@ def cpu_seconds(pid: int) -> float:
 
 def memory(pid: int) -> Memory:
     """Give the memory of a process and its descendants."""
-    resident = proportional = 0
+    resident = proportional = anonymous = 0
     for member in family(pid):
         rollup = dict(line.split(":", 1) for line in _read(member, "smaps_rollup").splitlines()[1:])
         resident += _kibibytes(rollup.get("Rss", "0 kB"))
         proportional += _kibibytes(rollup.get("Pss", "0 kB"))
-    return Memory(resident, proportional)
+        anonymous += _kibibytes(rollup.get("Anonymous", "0 kB"))
+    return Memory(resident, proportional, anonymous)
 
 
 def busy_seconds() -> float:

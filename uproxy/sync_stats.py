@@ -5,6 +5,7 @@ Knows nothing of metrics libraries.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Final
 
 from uproxy.core.model import EndpointSlice, Kind
@@ -65,6 +66,20 @@ class SyncStats:
         """Note that a round ended well."""
         self.durations.add(seconds)
         self.last_synced = unix_now
+
+
+class Laps:
+    """How long the parts of a round took: milliseconds by name, for its log line."""
+
+    def __init__(self) -> None:
+        self.milliseconds: dict[str, int] = {}
+        self._last = time.monotonic()
+
+    def end(self, part: str) -> None:
+        """Note that a part has ended, and that the next one begins."""
+        now = time.monotonic()
+        self.milliseconds[f"{part}_milliseconds"] = round(1000 * (now - self._last))
+        self._last = now
 
 
 def _is_endpoints(event: Event) -> bool:

@@ -13,6 +13,13 @@ def test_before_the_first_sync_it_is_alive_for_a_while_but_not_healthy() -> None
     assert not health.is_alive(PATIENCE + 1)
 
 
+def test_waiting_for_the_source_is_no_reason_to_be_restarted() -> None:
+    health = Health(PATIENCE, now=0)
+    health.not_listed(PATIENCE)
+    assert (health.is_alive(2 * PATIENCE), health.is_healthy(2 * PATIENCE)) == (True, False)
+    assert not health.is_alive(2 * PATIENCE + 1)
+
+
 def test_after_a_sync_it_is_healthy_however_long_nothing_happens() -> None:
     health = Health(PATIENCE, now=0)
     health.synced(1)

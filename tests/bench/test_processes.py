@@ -48,13 +48,14 @@ def test_memory_is_that_of_the_kernel() -> None:
     assert found.resident > 100_000_000
     assert abs(found.resident - resident) < 1_000_000
     assert found.proportional <= found.resident
+    assert 100_000_000 < found.anonymous <= found.resident
 
 
 def test_a_process_that_is_gone_costs_nothing() -> None:
     with python("") as process:
         process.wait()
 
-    assert memory(process.pid) == (0, 0)
+    assert memory(process.pid) == (0, 0, 0)
 
 
 def test_a_busy_machine_is_noticed() -> None:

@@ -27,6 +27,10 @@ class Health:
         if self._waiting_since is None:
             self._waiting_since = now
 
+    def not_listed(self, now: float) -> None:
+        """Note that it is not known yet what there is to apply: a restart would not make the source answer any sooner."""
+        self._waiting_since = now
+
     def synced(self, now: float, *, more: bool = False) -> None:
         """Note that everything queued has been applied; more: but further changes wait by now."""
         self.has_synced = True

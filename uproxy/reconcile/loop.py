@@ -19,6 +19,7 @@ from uproxy.pace import Pace
 from uproxy.reconcile.bindings import Bindings
 from uproxy.reconcile.serving import Serving
 from uproxy.reconcile.wake import Occasion, Wake
+from uproxy.sync_stats import Laps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -133,15 +134,17 @@ class Reconciler:
 
     async def _round(self, occasion: Occasion) -> None:
         started = time.monotonic()
-        pace = Pace(self._config.sync.slice)
+        pace, laps = Pace(self._config.sync.slice), Laps()
         await self._take_events(pace)
         if not self._state.complete:
+            self._health.not_listed(time.monotonic())
             return
         self._look_at_node(occasion)
         changed = await self._decide(pace)
         plan = self._serving.plan(changed, self._view.local_addresses, retry=occasion is not Occasion.CHANGE)
-        await self._act(plan, pace, check=occasion is Occasion.RESYNC)
-        self._finished(plan, started)
+        laps.end("plan")
+        await self._act(plan, pace, laps, check=occasion is Occasion.RESYNC)
+        self._finished(plan, started, laps)
 
     async def _take_events(self, pace: Pace) -> None:
         events, self._inbox = self._inbox, []
@@ -186,13 +189,15 @@ class Reconciler:
             await pace.turn()
         return changed
 
-    async def _act(self, plan: Plan, pace: Pace, *, check: bool) -> None:
+    async def _act(self, plan: Plan, pace: Pace, laps: Laps, *, check: bool) -> None:
         """Carry out a plan: endpoints first, for they need no kernel; then open, capture, close."""
         self._serving.update(plan.update)
         await self._serving.open(plan.open, self._view.local_addresses, pace)
         self._serving.refuse(plan.close)
+        laps.end("listen")
         try:
             await self._capture(check=check or self._verify)
+            laps.end("program")
         finally:
             self._serving.close(plan.close)
 
@@ -209,7 +214,7 @@ class Reconciler:
             self._stats.applies += 1
             self._serving.captured()
 
-    def _finished(self, plan: Plan, started: float) -> None:
+    def _finished(self, plan: Plan, started: float, laps: Laps) -> None:
         now, unix_now = time.monotonic(), time.time()
         self._stats.synced(now - started, unix_now)
         triggers, self._triggers = self._triggers, []
@@ -225,6 +230,7 @@ class Reconciler:
                 updated=len(plan.update),
                 closed=len(plan.close),
                 milliseconds=round(1000 * (now - started)),
+                **laps.milliseconds,
             )
         self._applied(self._state)
 

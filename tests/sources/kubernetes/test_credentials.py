@@ -264,7 +264,8 @@ async def test_those_who_are_rejected_at_the_same_time_share_one_run(control_pla
 async def test_who_waits_for_somebody_who_leaves_asks_the_plugin_itself(control_plane: ControlPlane, tmp_path: Path) -> None:
     # It blocks until there is something to read, once for each run.
     os.mkfifo(tmp_path / "answer")
-    kubeconfig = control_plane.kubeconfig(kubeconfigs.with_exec(("/bin/sh", "-c", f'echo >> "{tmp_path}/runs"; cat "{tmp_path}/answer"')))
+    script = f'echo >> "{tmp_path}/runs"; exec cat "{tmp_path}/answer"'
+    kubeconfig = control_plane.kubeconfig(kubeconfigs.with_exec(("/bin/sh", "-c", script)))
     async with asking(kubeconfig) as ours:
         first, second = (asyncio.create_task(ours.services()) for _ in range(2))
         await asyncio.to_thread(eventually, (tmp_path / "runs").exists)

@@ -387,9 +387,9 @@ async def test_while_the_api_server_is_away_no_flood_of_events_takes_time_or_mem
         finally:
             tracemalloc.stop()
         assert grown < 100_000
-        started = time.process_time()
+        started = time.thread_time()
         for number in range(flood):
             running.recorder.record(conflict("shop", f"later-{number}"))
         # 10 us each; a second says that nothing waits or searches.
-        assert time.process_time() - started < 1
+        assert time.thread_time() - started < 1
         assert running.stats.events_dropped == {"queue_full": 3 * flood - QUICK.event_queue}

@@ -91,7 +91,7 @@ class ApiServer:
             async with aclosing(self._chunks(question, response)) as chunks:
                 yield chunks
         finally:
-            response.close()
+            _give_up(response)
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -189,6 +189,14 @@ class ApiServer:
 
     def _where(self, question: _Question) -> str:
         return f"{question.method} {self._server}{question.path} ({self._access.origin})"
+
+
+def _give_up(response: aiohttp.ClientResponse) -> None:
+    """End an answer that is still coming, at once: TLS would say good-bye and wait for a server that may hang."""
+    connection = response.connection
+    if connection is not None and connection.transport is not None:
+        connection.transport.abort()
+    response.close()
 
 
 def _headers(question: _Question, login: Login) -> dict[str, str]:

@@ -87,18 +87,25 @@ class ExecPlugin(Struct, frozen=True):
             return self._read(_content(printed))
 
     async def _run(self, printed: IO[bytes], complaint: IO[bytes], timeout: float) -> int:  # noqa: ASYNC109 - as above
-        try:
-            process = await asyncio.create_subprocess_exec(
+        starting = asyncio.ensure_future(
+            asyncio.create_subprocess_exec(
                 *self.argv,
                 env=self.environ,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=printed,
                 stderr=complaint,
                 start_new_session=True,  # so that it can be killed with all that it started
-            )
+            ),
+        )
+        try:
+            process = await asyncio.shield(starting)
         except OSError as error:
             remedy = self.install_hint or "install it or correct exec.command"
             raise self._failed(f"cannot be started ({error.strerror})", remedy) from error
+        except asyncio.CancelledError:
+            with suppress(OSError):
+                await _kill(await starting)
+            raise
         try:
             async with asyncio.timeout(timeout):
                 return await process.wait()
