@@ -73,6 +73,7 @@ def start(
     argv: Sequence[str],
     *,
     environment: Mapping[str, str] | None = None,
+    stdin: int | None = None,
     stdout: int | IO[str] = subprocess.PIPE,
     stderr: int | IO[str] | None = None,
 ) -> subprocess.Popen[str]:
@@ -81,7 +82,7 @@ def start(
     prefix = [*namespace.prefix, "setpriv", "--pdeathsig", "KILL", "taskset", "--cpu-list", cpus]
     variables = {**os.environ, "PYTHONPATH": str(PROJECT), **(environment or {})}
     return subprocess.Popen(  # the caller ends it: a with statement here would wait for it
-        [*prefix, *argv], cwd=PROJECT, env=variables, stdout=stdout, stderr=stderr, text=True, start_new_session=True
+        [*prefix, *argv], cwd=PROJECT, env=variables, stdin=stdin, stdout=stdout, stderr=stderr, text=True, start_new_session=True
     )
 
 

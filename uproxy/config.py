@@ -189,6 +189,9 @@ class KubernetesSettings(_Settings, frozen=True):
     retry_after_limit: Duration = seconds("5m")
     """The longest pause that the server may ask for instead (Retry-After); API servers ask for seconds, what stands before
     them may ask for anything."""
+    reason_patience: Duration = seconds("5s")
+    """How long a further reason for having no API server must last before it is told: one that starts says 403 until it has
+    read its roles, and that is nobody's mistake."""
     node_wait: Duration = seconds("31s")
     """How long the start waits for the own Node to appear before it serves without it: as long as kube-proxy."""
     max_line_bytes: int = 16777216

@@ -14,13 +14,13 @@ from tests.lab import client
 from tests.lab.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from types import TracebackType
 
     from tests.lab.topology import Host
 
 PAUSE: Final = 0.03
-"""Seconds between an answer and the next question: ten clients then take a third of one CPU, everything included."""
+"""Seconds between an answer and the next question: eleven clients then take a third of one CPU, everything included."""
 PATIENCE: Final = 10.0
 """Seconds after which no answer is a failure. Longer than a busy machine ever needs, for nothing here may be lost."""
 SOME: Final = 5
@@ -40,11 +40,11 @@ class Address(NamedTuple):
 
 
 class Client:
-    """Asks the same again and again. lasting: over one connection (TCP) or flow (UDP), whose endpoint must stay the same."""
+    """Asks the same again and again. lasting: over one connection (TCP) or flow (UDP), which must stay the same at its other end too."""
 
     def __init__(self, target: Address, *, lasting: bool = False) -> None:
         self.name: Final = f"{'lasting' if lasting else 'new'} {target}"
-        self.answers: list[client.Answer] = []
+        self.answers = 0
         self.failure = ""
         self._target = target
         self._body = self._keep if lasting else self._renew
@@ -68,19 +68,22 @@ class Client:
         try:
             self._body()
         except (OSError, ValueError, AssertionError) as error:  # an answer that is cut short is no three words
-            self.failure = f"{self.name} after {len(self.answers)} answers, {time.monotonic() - begun:.1f} s: {error!r}"
+            self.failure = f"{self.name} after {self.answers} answers, {time.monotonic() - begun:.1f} s: {error!r}"
 
     def _renew(self) -> None:
         host, address, port, protocol = self._target
         while not self._ended.wait(PAUSE):
-            self.answers.append(client.ask(host, address, port, protocol, PATIENCE))
+            client.ask(host, address, port, protocol, PATIENCE)
+            self.answers += 1
 
     def _keep(self) -> None:
         host, address, port, protocol = self._target
         with client.connect(host, address, port, protocol, PATIENCE) as conversation:
+            first = client.who(conversation)
             while not self._ended.wait(PAUSE):
-                self.answers.append(client.who(conversation))
-                assert self.answers[-1] == self.answers[0], f"{self.answers[0]} became {self.answers[-1]}"
+                answer = client.who(conversation)
+                assert answer == first, f"{first} became {answer}"
+                self.answers += 1
 
 
 class Clients:
@@ -92,32 +95,35 @@ class Clients:
     def __enter__(self) -> Self:
         for each in self._clients:
             each.start()
-        self.are_served()
+        try:
+            self.are_served()
+        except BaseException:
+            self._end()
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._end()
+
+    def _end(self) -> None:
         for each in self._clients:
             each.end()
         for each in self._clients:
             each.join()
 
-    @property
-    def failures(self) -> list[str]:
-        """What the clients met that they should not have met."""
-        return [each.failure for each in self._clients if each.failure]
-
     def assert_undisturbed(self) -> None:
         """Fail with what the clients met that they should not have met."""
-        assert not self.failures, "\n".join(self.failures)
+        failures = [each.failure for each in self._clients if each.failure]
+        assert not failures, "\n".join(failures)
 
     def are_served(self) -> None:
-        """Wait until each has got some more answers; fails as soon as one has met a failure."""
-        wanted = {each: len(each.answers) + SOME for each in self._clients}
-        eventually(lambda: bool(self.failures) or all(len(each.answers) >= number for each, number in wanted.items()), within=2 * PATIENCE)
+        """Wait until each has got some more answers; fails when one has met a failure."""
+        wanted = [(each, each.answers + SOME) for each in self._clients]
+        eventually(lambda: all(each.answers >= number or each.failure for each, number in wanted), within=2 * PATIENCE)
         self.assert_undisturbed()
 
     def are_served_for(self, seconds: float) -> None:
-        """Let them ask for so long; fails as soon as one has met a failure."""
+        """Let them ask for so long at least."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             self.are_served()

@@ -41,16 +41,15 @@ def wait_for_return(fed: Fed) -> None:
 def test_changes_around_a_restart_are_served_and_nobody_notices_it(fed: Fed, way: str) -> None:
     lab = fed.lab
     fed.start()
-    gone = fed.add("gone", lab.pod)
+    fed.add("gone", lab.pod)
     with fed.undisturbed(lines=SAYS):
         fed.retarget(fed.moving, lab.pod2, lab.remote)
         getattr(fed.plane, way)()
         fed.plane.start()
-        fed.remove(gone)
+        fed.remove("gone")
         fed.retarget(fed.moving, lab.pod2, lab.neighbour2)
-        late = fed.add("late", lab.neighbour)
+        fed.add("late", lab.neighbour)
         wait_for_return(fed)
-    fed.remove(late)
 
 
 def test_a_loss_of_a_minute_changes_nothing_for_anybody(fed: Fed) -> None:

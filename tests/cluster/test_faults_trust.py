@@ -62,22 +62,17 @@ def await_refusals(fed: Fed, code: str) -> None:
     eventually(lambda: fed.count("rest_client_requests_total", code=code) >= refusals + 6, within=WITHIN)
 
 
-def said(fed: Fed, *words: str) -> list[str]:
-    """Give the lines that hold all words."""
-    return [line for line in fed.uproxy.lines if all(word in line for word in words)]
-
-
 def test_a_new_certificate_of_the_same_authority_is_nothing_to_talk_about(fed: Fed) -> None:
     with passing_on(fed) as relay:
         uproxy = fed.start(fed.plane.kubeconfig(server=relay.url))
-        listed = len(said(fed, "listed"))
+        listed = len(fed.said("listed"))
         with fed.undisturbed(lines=SAYS):
             fed.plane.renew_certificate()
             assert relay.cut() >= 3
             fed.retarget(fed.moving, fed.lab.pod2, fed.lab.remote)
-            eventually(lambda: len(said(fed, "watch_restarted")) == 3, within=WITHIN)
+            eventually(lambda: len(fed.said("watch_restarted")) == 3, within=WITHIN)
         assert "api_server_lost" not in uproxy.log()
-        assert len(said(fed, "listed")) == listed, "watches go on where they were"
+        assert len(fed.said("listed")) == listed, "watches go on where they were"
 
 
 def test_a_certificate_of_another_authority_is_refused_until_the_kubeconfig_names_it(fed: Fed, tmp_path: Path) -> None:
@@ -91,7 +86,7 @@ def test_a_certificate_of_another_authority_is_refused_until_the_kubeconfig_name
                 uproxy.wait_for_log("api_server_lost", "signed by nobody we trust", within=WITHIN)
                 fed.retarget(fed.moving, fed.lab.pod2, fed.lab.neighbour2)
                 await_refusals(fed, "<error>")
-                assert len(said(fed, "api_server_lost")) == 1
+                assert len(fed.said("api_server_lost")) == 1
                 other.write(trusted)
                 uproxy.wait_for_log("api_server_back", within=WITHIN)
         finally:
@@ -123,6 +118,6 @@ def test_a_revoked_token_is_refused_until_there_is_a_new_one(fed: Fed, tmp_path:
         uproxy.wait_for_log("api_server_lost", "401", within=WITHIN)
         fed.retarget(fed.moving, fed.lab.pod2, fed.lab.neighbour2)
         await_refusals(fed, "401")
-        assert len(said(fed, "api_server_lost", "401")) == 1
+        assert len(fed.said("api_server_lost", "401")) == 1
         write_whole(path, renewed.token().encode())
         uproxy.wait_for_log("api_server_back", within=WITHIN)

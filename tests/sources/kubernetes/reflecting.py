@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import time
 from contextlib import asynccontextmanager
 from random import Random
 from typing import TYPE_CHECKING
@@ -39,6 +41,7 @@ QUICK = Config(
         initial_events_timeout=Duration(0.05),
         request_timeout=Duration(5),
         page_size=2,
+        reason_patience=Duration(1e-6),
     ),
 )
 """Pauses so short that a test sees what comes after them."""
@@ -124,7 +127,7 @@ class Reflection:
             log=self.log,
             stats=self.stats,
             random=Random(1),
-            reachability=Reachability(self.log),
+            reachability=Reachability(self.log, config.kubernetes.reason_patience),
             refused=self.refused,
             streamed_lists=self.streamed_lists,
             pace=Pace(config.sync.slice),
@@ -159,3 +162,23 @@ async def reflecting(reflection: Reflection) -> AsyncIterator[Reflection]:
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+@asynccontextmanager
+async def feeling_pauses() -> AsyncIterator[list[float]]:
+    """Measure how long the loop is held, in CPU seconds; garbage collection, which the product tunes as a whole, left out."""
+    pauses: list[float] = []
+
+    async def feel() -> None:
+        while True:
+            before = time.thread_time()
+            await asyncio.sleep(0)
+            pauses.append(time.thread_time() - before)
+
+    gc.disable()
+    task = asyncio.create_task(feel())
+    try:
+        yield pauses
+    finally:
+        task.cancel()
+        gc.enable()

@@ -312,13 +312,30 @@ async def test_an_answer_that_is_lost_on_its_way_makes_no_second_event(
 
 async def test_who_may_not_write_events_is_told_once_and_they_are_dropped_and_counted(control_plane: ControlPlane, namespace: str) -> None:
     nobody = control_plane.kubeconfig(User("nobody"))
-    async with recording(nobody) as running:
+    async with recording(nobody, replace(QUICK, event_patience=Duration(0.2))) as running:
         running.record(*(about_node(f"node-{number}") for number in range(3)), conflict(namespace))
         await running.until(lambda: running.dropped == 4)
         assert running.stats.events_dropped == {"forbidden": 4}
         assert running.stats.events_sent == 0
         (told_once,) = running.log.named("event_refused")
     assert "system:node-proxier" in str(told_once["reason"])
+
+
+async def test_what_is_forbidden_for_a_while_is_written_later(control_plane: ControlPlane, namespace: str) -> None:
+    binding = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": f"later-{namespace}"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "system:node-proxier"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": namespace}],
+    }
+    async with recording(control_plane.kubeconfig(User(namespace))) as running:
+        running.record(conflict(namespace))
+        await running.until(lambda: any(code == "403" for _, _, code in running.stats.requests))
+        control_plane.admin.create(binding)
+        await running.until(lambda: running.stats.events_sent == 1)
+    control_plane.admin.delete("ClusterRoleBinding", f"later-{namespace}")
+    assert (running.dropped, running.log.named("event_refused")) == (0, [])
 
 
 async def test_a_namespace_that_is_about_to_go_takes_no_events_and_nobody_is_troubled(

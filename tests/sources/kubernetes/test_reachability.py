@@ -11,9 +11,9 @@ from uproxy.sources.kubernetes.api_errors import Forbidden
 from uproxy.sources.kubernetes.reachability import Reachability
 
 
-def reachability() -> tuple[RecordingLog, Reachability]:
+def reachability(patience: float = 0.0) -> tuple[RecordingLog, Reachability]:
     log = RecordingLog()
-    return log, Reachability(log)
+    return log, Reachability(log, patience)
 
 
 async def test_three_kinds_that_lose_one_server_are_one_fact() -> None:
@@ -33,6 +33,20 @@ async def test_what_may_not_be_asked_for_is_a_fact_for_each_kind() -> None:
     for kind in Kind:
         found.lost(kind, Forbidden(f"403 Forbidden ({kind})", "the replay"))
     assert len(log.named("api_server_lost")) == 3
+
+
+async def test_a_further_reason_is_told_when_it_lasts() -> None:
+    log, found = reachability(0.05)
+    found.lost(Kind.NODE, refused())
+    for _ in range(2):
+        found.lost(Kind.NODE, Forbidden("403 Forbidden", "the replay"))
+    found.lost(Kind.NODE, cut())
+    found.lost(Kind.NODE, Forbidden("403 Forbidden", "the replay"))
+    assert len(log.named("api_server_lost")) == 1
+    await asyncio.sleep(0.06)
+    for _ in range(2):
+        found.lost(Kind.NODE, Forbidden("403 Forbidden", "the replay"))
+    assert [type(fact["reason"]).__name__ for fact in log.named("api_server_lost")] == ["Unreachable", "Forbidden"]
 
 
 async def test_a_second_loss_is_told_again() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.core.objects import HTTP
-from tests.sources.kubernetes.reflecting import QUICK, Counted, Reflection, quick, reflecting
+from tests.sources.kubernetes.reflecting import QUICK, Counted, Reflection, feeling_pauses, quick, reflecting
 from tests.sources.kubernetes.replay import SILENCE, Replay, Streamed, cut, gone, refused, too_many, unavailable
 from tests.sources.kubernetes.spoken import (
     SERVICES,
@@ -317,8 +317,9 @@ async def test_a_server_that_cannot_be_had_is_told_of_once_and_so_is_its_return(
         assert found.lists >= 1
 
 
-async def test_each_new_reason_is_told_while_the_server_is_lost() -> None:
-    _, reflection = replaying(refused(), unavailable(), refused(), unavailable(), Forbidden("403", "x"), LIST_OF_A, QUIET)
+async def test_each_further_reason_that_lasts_is_told_while_the_server_is_lost() -> None:
+    forbidden = [Forbidden("403", "x"), Forbidden("403", "x")]
+    _, reflection = replaying(refused(), unavailable(), unavailable(), refused(), refused(), *forbidden, LIST_OF_A, QUIET)
     async with reflecting(reflection) as found:
         await found.until_logged("api_server_back")
         assert len(found.log.named("api_server_lost")) == 3
@@ -411,18 +412,8 @@ async def test_a_long_list_never_holds_the_loop_for_long() -> None:
     rest = [service(f"t{number}", number + 1) for number in range(5000)]
     _, reflection = replaying(listed(*half, version=9000, more="t"), listed(*rest, version=9000), QUIET)
     reflection.told = told = Counted()
-    pauses: list[float] = []
-
-    async def feel() -> None:
-        while True:
-            before = time.thread_time()
-            await asyncio.sleep(0)
-            pauses.append(time.thread_time() - before)
-
-    feeling = asyncio.create_task(feel())
-    async with reflecting(reflection) as found:
+    async with feeling_pauses() as pauses, reflecting(reflection) as found:
         await found.told.until(lambda: found.lists >= 1)
-        feeling.cancel()
     assert told.number == 10_000
     assert len(pauses) > 10
     assert max(pauses) < 0.03, "a slice is 10 ms; what cannot be sliced, splitting a page and the end of the list, takes 2 ms"

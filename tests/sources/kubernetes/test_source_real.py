@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
 from tests.cluster.binaries import OLD_ETCD
 from tests.cluster.control_plane import ControlPlane
@@ -15,6 +15,7 @@ from tests.cluster.fixtures import require_binaries
 from tests.cluster.objects import create_node, endpoint_slice, service, set_node_addresses
 from tests.core.objects import service as a_service
 from tests.sources.kubernetes.live import LIVE, NODE, fresh, live
+from tests.sources.kubernetes.reflecting import feeling_pauses
 from tests.sources.kubernetes.spoken import ENDPOINT_SLICES, NODES, SERVICES
 from uproxy.core.model import Kind, Node, ObjectKey
 from uproxy.core.state import Delete, Listed, Put
@@ -106,22 +107,8 @@ async def test_where_an_old_etcd_never_ends_a_streamed_list_pages_do(tmp_path_fa
 
 
 async def test_a_long_list_never_holds_the_loop_for_long(plane: ControlPlane, crowd: str) -> None:
-    pauses: list[float] = []
-
-    async def feel() -> None:
-        while True:
-            before = time.thread_time()
-            await asyncio.sleep(0)
-            pauses.append(time.thread_time() - before)
-
-    async with live(plane) as found:
-        feeling = asyncio.create_task(feel())
-        found.source.refusals  # noqa: B018 - it is there from the start
-        feeling.cancel()
-    feeling = asyncio.create_task(feel())
-    async with live(plane) as found:
+    async with feeling_pauses() as pauses, live(plane) as found:
         assert len(found.services(crowd)) == CROWD
-    feeling.cancel()
     assert max(pauses) < 0.05
 
 
@@ -178,8 +165,6 @@ async def test_a_service_may_change_between_types_that_are_served_and_types_that
 
 
 async def test_of_a_proxy_name_the_services_that_carry_it_are_served(plane: ControlPlane, space: str) -> None:
-    from msgspec.structs import replace  # noqa: PLC0415
-
     for name, labels in (("ours", {PROXY_NAME: "uproxy"}), ("theirs", {PROXY_NAME: "cilium"}), ("usual", {})):
         document = service(space, name, {"http": 80})
         document["metadata"]["labels"] = labels

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,13 +13,14 @@ from tests.cluster.certificates import NODE_PROXIER
 from tests.cluster.control_plane import STATIC_TOKENS, ControlPlane
 from tests.cluster.fixtures import require_binaries
 from tests.cluster.objects import service
-from tests.sources.kubernetes.live import LIVE, live, settings
+from tests.sources.kubernetes.live import live, settings
 from tests.sources.kubernetes.spoken import SERVICES
 from uproxy.config_rules import Duration
 from uproxy.core.model import Kind
 from uproxy.core.state import Put
 from uproxy.sources.kubernetes.api_errors import Gone
 from uproxy.sources.kubernetes.listing import pages
+from uproxy.sources.kubernetes.watching import Asking, Watch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,9 +106,6 @@ async def test_a_server_that_hangs_is_given_up_and_taken_again(plane: ControlPla
 
 
 async def test_a_history_that_was_compacted_is_gone_for_watches_and_pages_alike(plane: ControlPlane, space: str) -> None:
-    from uproxy.sources.kubernetes.watching import Asking, Watch  # noqa: PLC0415
-    from random import Random
-
     plane.admin.create(service(space, "second", {"http": 80}))
     async with live(plane) as found:
         small = settings(page_size=1).kubernetes
@@ -144,4 +143,3 @@ async def test_a_watch_ends_when_its_time_is_over_and_the_next_one_begins_there(
         assert not found.log.named("watch_restarted")
         assert len([fact for fact in found.log.named("listed") if fact["kind"] == Kind.SERVICE]) == 1
         await assert_follows(found, space, "last")
-    assert LIVE.kubernetes.watch_timeout == 300

@@ -97,7 +97,10 @@ class Recorder:
         try:
             await (self._count(series) if series.written else self._create(series))
         except USELESS as error:
-            self._refused(series, error)
+            if isinstance(error, Forbidden) and not _is_terminating(error):
+                await self._unanswered(error)
+            else:
+                self._refused(series, error)
         except ApiError as error:
             await self._unanswered(error)
         else:
@@ -142,18 +145,26 @@ class Recorder:
             self._correlator.lost(series, time.time())
             return
         self._drop(series, error)
-        if error.reason not in self._refusals and not error.what.endswith(f"{TERMINATING})"):
+        if error.reason not in self._refusals and not _is_terminating(error):
             self._refusals.add(error.reason)
             self._log.warning("event_refused", reason=error, effect="Events like this one are dropped and counted")
 
     async def _unanswered(self, error: ApiError) -> None:
+        """Wait; an API server that has just started forbids everything for a second, until it has loaded its roles."""
         for series in self._correlator.overdue(time.monotonic()):
-            self._drop(series, error)
+            if isinstance(error, Forbidden):
+                self._refused(series, error)
+            else:
+                self._drop(series, error)
         await asyncio.sleep(self._backoff.failed(error.retry_after))
 
     def _drop(self, series: Series, error: ApiError) -> None:
         self._correlator.drop(series)
         self._stats.event_dropped(error.reason)
+
+
+def _is_terminating(error: ApiError) -> bool:
+    return error.what.endswith(f"{TERMINATING})")
 
 
 class _Found(Struct):

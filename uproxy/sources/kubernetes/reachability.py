@@ -1,14 +1,14 @@
 """Whether the API server can be listened to, as one fact for all kinds: said once when it is lost and once when it is back.
 
 Owns the words and the end of everybody's pauses as soon as one gets through. Must not know requests. Invariant: for
-every api_server_back there was an api_server_lost; in between, each further reason is named once.
+every api_server_back there was an api_server_lost; in between, each further reason that lasts is named once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from uproxy.sources.kubernetes.api_errors import Forbidden, Refused
 
@@ -18,25 +18,41 @@ if TYPE_CHECKING:
     from uproxy.sources.kubernetes.api_errors import ApiError
 
 
-class Reachability:
-    """Joins what the reflectors of all kinds meet. serving: whether there is anything that is served meanwhile."""
+_Fact = tuple[str, ...]
 
-    def __init__(self, log: Log) -> None:
+
+class _Reason(NamedTuple):
+    """Why a kind is lost, and since when (monotonic seconds)."""
+
+    fact: _Fact
+    since: float
+
+
+class Reachability:
+    """Joins what the reflectors of all kinds meet. serving: whether there is anything that is served meanwhile.
+
+    patience: seconds that a further reason must last.
+    """
+
+    def __init__(self, log: Log, patience: float) -> None:
         self.serving = False
         self._log = log
-        self._lost: set[Kind] = set()
+        self._patience = patience
+        self._lost: dict[Kind, _Reason] = {}
         self._since = 0.0
-        self._named: set[tuple[str, ...]] = set()
+        self._named: set[_Fact] = set()
         self._back = asyncio.Event()
 
     def lost(self, kind: Kind, error: ApiError) -> None:
         """Note that a list or watch of a kind could not be had."""
-        if not self._lost:
-            self._since = time.monotonic()
+        now, fact, first = time.monotonic(), _fact_of(kind, error), not self._lost
+        if first:
+            self._since = now
             self._named.clear()
-        self._lost.add(kind)
-        fact = _fact_of(kind, error)
-        if fact not in self._named:
+        if kind not in self._lost or self._lost[kind].fact != fact:
+            self._lost[kind] = _Reason(fact, now)
+        lasts = now - self._lost[kind].since >= self._patience
+        if first or (lasts and fact not in self._named):
             self._named.add(fact)
             kept = "what was served before" if self.serving else "nothing: there is no list yet and no last known state"
             self._log.warning("api_server_lost", reason=error, kept=kept)
@@ -45,7 +61,7 @@ class Reachability:
         """Note that a list or watch of a kind works."""
         if kind not in self._lost:
             return
-        self._lost.discard(kind)
+        del self._lost[kind]
         self._back.set()
         self._back = asyncio.Event()
         if not self._lost:
@@ -60,7 +76,7 @@ class Reachability:
             pass
 
 
-def _fact_of(kind: Kind, error: ApiError) -> tuple[str, ...]:
+def _fact_of(kind: Kind, error: ApiError) -> _Fact:
     """Tell which errors are one fact: what may be asked for differs between kinds, whether anybody answers does not."""
     about = (str(kind),) if isinstance(error, Forbidden | Refused) else ()
     return (type(error).__name__, error.reason, *about)

@@ -58,7 +58,7 @@ class KubernetesSource:
         self._stats = stats
         self._sink = sink
         self._refused = RefusedObjects(log, recorder)
-        self._reachability = Reachability(log)
+        self._reachability = Reachability(log, config.kubernetes.reason_patience)
         self._stores = {kind: Store(kind) for kind in Kind}
         self._restored: tuple[KubernetesObject, ...] | None = None
         self._told: set[Kind] = set()
