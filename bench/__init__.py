@@ -1,1 +1,1 @@
-"""Measurements of uproxy: next to its peers (compare) and with many Services (scale)."""
+"""Measurements of uproxy: next to its peers (compare), with many Services (scale), and fed by an API server (cluster)."""

@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from bench.cluster_objects import CONNECTIONS, PORT
-from bench.cluster_prober import PATIENCE
 from bench.topology import end, python, start
 
 if TYPE_CHECKING:
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
     from bench.cluster_objects import Change
     from bench.namespaces import Namespace
 
+CHANGE_SECONDS: Final = 30.0
+"""How long a change is waited for."""
 MARGIN_SECONDS: Final = 5.0
 ANY: Final = ("*",)
 
@@ -55,40 +56,39 @@ class Client:
         self._reader.join()
         end(self._process)
 
-    def watch(self, addresses: Sequence[str], since: float) -> Mapping[str, float | None]:
+    def watch(self, addresses: Sequence[str], since: float, patience: float) -> Mapping[str, float | None]:
         """Wait until each address is served by anybody; give the seconds since a moment (time.monotonic()) by address."""
-        names = {self._expect(address, ANY, since): address for address in addresses}
-        found = self._wait(list(names), PATIENCE + MARGIN_SECONDS)
+        names = {self._expect(address, ANY, since, patience): address for address in addresses}
+        found = self._wait(list(names), patience + MARGIN_SECONDS)
         return {names[name]: seconds for name, seconds in found.items()}
 
     def change(self, changes: Sequence[Change], rate: float) -> list[Seen]:
         """Make so many changes a second and wait until a client has met each."""
         began = time.monotonic()
-        sent: list[tuple[str, float]] = []
         with ThreadPoolExecutor(CONNECTIONS) as pool:
             try:
                 futures = []
                 for place, change in enumerate(changes):
                     time.sleep(max(0.0, began + place / rate - time.monotonic()))
                     futures.append(pool.submit(self._send, change))
-                sent = [future.result() for future in futures]
+                sent = [future.result(CHANGE_SECONDS) for future in futures]
             finally:
                 pool.shutdown(cancel_futures=True)
-        found = self._wait([name for name, _ in sent], PATIENCE + MARGIN_SECONDS)
+        found = self._wait([name for name, _ in sent], CHANGE_SECONDS + MARGIN_SECONDS)
         return [Seen(answered, found.get(name)) for name, answered in sent]
 
     def _send(self, change: Change) -> tuple[str, float]:
         since = time.monotonic()
-        name = self._expect(change.address, change.expected, since)
+        name = self._expect(change.address, change.expected, since, CHANGE_SECONDS)
         change.send()
         return name, time.monotonic() - since
 
-    def _expect(self, address: str, expected: Sequence[str], since: float) -> str:
+    def _expect(self, address: str, expected: Sequence[str], since: float, patience: float) -> str:
         with self._lock:
             self._number += 1
             name = str(self._number)
             stdin = _pipe(self._process.stdin)
-            stdin.write(f"{name} {address} {PORT} {since:.6f} {','.join(expected)}\n")
+            stdin.write(f"{name} {address} {PORT} {since:.6f} {patience:g} {','.join(expected)}\n")
             stdin.flush()
         return name
 

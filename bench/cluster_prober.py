@@ -1,8 +1,8 @@
 """The client that sees when a change is served: `python -m bench.cluster_prober`, in the node's namespace.
 
-Reads one target per line from stdin, "ID ADDRESS PORT SINCE NAME[,NAME...]", and opens connections to it until one is
-answered by an endpoint with one of these names ("*": by any). Then it writes "ID SECONDS": since SINCE, of CLOCK_MONOTONIC;
-"ID -" when that took too long. Ends with stdin. One process, one epoll; it knows nothing of proxies and APIs.
+Reads one target per line from stdin, "ID ADDRESS PORT SINCE PATIENCE NAME[,NAME...]", and opens connections to it until one
+is answered by an endpoint with one of these names ("*": by any). Then it writes "ID SECONDS", since SINCE of CLOCK_MONOTONIC,
+or "ID -" after more than PATIENCE. Ends with stdin. One process, one epoll; it knows nothing of proxies and APIs.
 
 Where no answer comes at all (a lost SYN) the next connection is tried while the former is left open for a while.
 """
@@ -27,7 +27,6 @@ become the load that is measured."""
 SILENCE: Final = 0.005
 """How long an attempt may be without an answer until the next one begins beside it."""
 ATTEMPT: Final = 0.3
-PATIENCE: Final = 30.0
 STDIN: Final = 0
 
 
@@ -38,6 +37,7 @@ class Target:
     name: str
     address: tuple[str, int]
     since: float
+    patience: float
     expected: frozenset[str]
     attempts: dict[socket.socket, float] = field(default_factory=dict)
 
@@ -73,9 +73,9 @@ class Prober:
         self._ended = not chunk
         *lines, self._input = (self._input + chunk).split(b"\n")
         for line in lines:
-            name, address, port, since, expected = line.decode().split()
+            name, address, port, since, patience, expected = line.decode().split()
             self._targets.add(name)
-            self._schedule(Target(name, (address, int(port)), float(since), frozenset(expected.split(","))), 0.0)
+            self._schedule(Target(name, (address, int(port)), float(since), float(patience), frozenset(expected.split(","))), 0.0)
 
     def _schedule(self, target: Target, due: float) -> None:
         self._turn += 1
@@ -84,7 +84,7 @@ class Prober:
     def _attempt(self, target: Target, now: float) -> None:
         if target.name not in self._targets:
             return
-        if now - target.since > PATIENCE:
+        if now - target.since > target.patience:
             self._finish(target, "-")
             return
         for sock in [sock for sock, began in target.attempts.items() if now - began > ATTEMPT]:
@@ -96,7 +96,7 @@ class Prober:
 
     def _connect(self, target: Target, now: float) -> None:
         sock = socket.socket()
-        sock.setblocking(False)
+        sock.settimeout(0)
         if sock.connect_ex(target.address) not in {0, errno.EINPROGRESS}:
             sock.close()
             return

@@ -47,6 +47,14 @@ def cpu_seconds(pid: int) -> float:
     return ticks * _TICK
 
 
+def waiting_seconds(pid: int) -> float:
+    """Give how long the threads of a process could have run but had no CPU (/proc/PID/task/*/schedstat)."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        threads = [_read(pid, f"task/{thread.name}/schedstat").split() for thread in (PROC / str(pid) / "task").iterdir()]
+        return sum(int(fields[1]) for fields in threads if fields) / 1e9
+    return 0.0
+
+
 def memory(pid: int) -> Memory:
     """Give the memory of a process and its descendants."""
     resident = proportional = anonymous = 0

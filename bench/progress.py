@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Self
+import time
+from typing import TYPE_CHECKING, Final, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+SAY_SECONDS: Final = 5.0
 
 
 class Reporter:
@@ -21,6 +24,7 @@ class Reporter:
         self._progress = Progress(*columns, console=console, refresh_per_second=4, disable=not console.is_terminal)
         self._task = self._progress.add_task("", total=steps)
         self._steps, self._done = steps, 0
+        self._said = time.monotonic()
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -32,6 +36,14 @@ class Reporter:
     def begin(self, what: str) -> None:
         """Say what is being measured now."""
         self._progress.update(self._task, description=what)
+
+    def going(self, what: str) -> None:
+        """Say how far the step is that was begun; without a terminal every few seconds."""
+        self._progress.update(self._task, description=what)
+        now = time.monotonic()
+        if self._progress.disable and now - self._said >= SAY_SECONDS:
+            self._said = now
+            print(f"{self._done:3}/{self._steps} {what}", file=sys.stderr, flush=True)
 
     def done(self, what: str, steps: int = 1) -> None:
         """Say what came out."""

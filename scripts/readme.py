@@ -33,9 +33,10 @@ READING_ORDER: Final = {
         "redirect/none.py", "redirect/placement.py", "redirect",
     ),
     "Where the facts come from: an API server": (
-        "sources/kubernetes/source.py", "sources/kubernetes/reflector.py", "sources/kubernetes/watching.py", "sources/kubernetes/listing.py",
-        "sources/kubernetes/watch_event.py", "sources/kubernetes/lines.py", "sources/kubernetes/store.py", "sources/kubernetes/client.py",
-        "sources/kubernetes/api_errors.py", "sources/kubernetes/access.py", "sources/kubernetes", "sources/checkpoint.py", "sources/state_file.py",
+        "sources/kubernetes/source.py", "sources/kubernetes/reflector.py", "sources/kubernetes/watching.py",
+        "sources/kubernetes/listing.py", "sources/kubernetes/watch_event.py", "sources/kubernetes/lines.py",
+        "sources/kubernetes/store.py", "sources/kubernetes/client.py", "sources/kubernetes/api_errors.py",
+        "sources/kubernetes/access.py", "sources/kubernetes", "sources/checkpoint.py", "sources/state_file.py",
     ),
     "Where the facts come from: a folder": ("sources/manifests.py", "sources/folder.py", "sources/documents.py", "sources"),
     "What is seen from outside": ("admin",),

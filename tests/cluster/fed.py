@@ -27,7 +27,7 @@ from tests.lab.waiting import eventually
 from tests.lab.wiring import POD_CIDRS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
     from tests.lab.topology import Host
@@ -185,7 +185,7 @@ class Fed:
         assert uproxy is self.uproxy
         assert uproxy.is_running(), uproxy.log()
         self._assert_fresh()
-        eventually(lambda: self._assert_given_back(before), within=SETTLES_SECONDS)
+        self._eventually(lambda: self._assert_given_back(before))
         assert len(uproxy.lines) - logged <= lines, "\n".join(uproxy.lines[logged:])
         self._assert_like_a_new_one()
 
@@ -211,13 +211,20 @@ class Fed:
 
     def assert_listeners(self) -> None:
         """Wait until what is listened on is what a fresh list says."""
-        eventually(lambda: fresh.assert_listeners(self.plane.admin, self.lab), within=SETTLES_SECONDS)
+        self._eventually(lambda: fresh.assert_listeners(self.plane.admin, self.lab))
 
     def _assert_fresh(self) -> None:
         """Wait until all that can be seen is what a fresh list says: listeners, who answers, numbers."""
         self.assert_listeners()
-        eventually(lambda: fresh.assert_answers(self.plane.admin, self.lab), within=SETTLES_SECONDS)
-        eventually(lambda: fresh.assert_numbers(self.plane.admin, self.lab, self.uproxy), within=SETTLES_SECONDS)
+        self._eventually(lambda: fresh.assert_answers(self.plane.admin, self.lab))
+        self._eventually(lambda: fresh.assert_numbers(self.plane.admin, self.lab, self.uproxy))
+
+    def _eventually(self, attempt: Callable[[], None]) -> None:
+        """Wait until it is so; show what uproxy has logged when it never is."""
+        try:
+            eventually(attempt, within=SETTLES_SECONDS)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.uproxy.log()}") from error
 
     def _footprint(self) -> Footprint:
         process = Path(f"/proc/{self.uproxy.pid}")

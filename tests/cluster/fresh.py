@@ -65,7 +65,7 @@ def wanted(admin: ApiClient, lab: Lab) -> Wanted:
             addresses = _addresses(service, family, port, lab.node)
             listeners.update((port["protocol"], address) for address in addresses)
             if all(number == PORT for _, number in found):
-                answers |= {(port["protocol"], address, port["port"]): frozenset(names[each] for each, _ in found) for address in addresses[:1]}
+                answers[port["protocol"], addresses[0], port["port"]] = frozenset(names[each] for each, _ in found)
     return Wanted(listeners, answers, len(services))
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from uproxy.core.model import KubernetesObject
 
+pytestmark = pytest.mark.slow
 CROWD = 1200
 PROXY_NAME = "service.kubernetes.io/service-proxy-name"
 HEADLESS = "service.kubernetes.io/headless"
@@ -47,16 +48,25 @@ def space(plane: ControlPlane) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def crowd(plane: ControlPlane) -> Iterator[str]:
+def crowd(plane: ControlPlane) -> str:
     """Give a namespace with more Services than fit on two pages."""
-    with plane.admin.namespace("crowd-") as name:
-        fill(plane, name, CROWD)
-        yield name
+    return fill(plane, CROWD)
 
 
-def fill(plane: ControlPlane, namespace: str, number: int) -> None:
+@pytest.fixture(scope="module")
+def pager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ControlPlane, str]]:
+    """Give a control plane that streams no lists, and a namespace with more Services than fit on two pages."""
+    require_binaries()
+    with ControlPlane(tmp_path_factory.mktemp("pager"), flags=["--feature-gates=WatchList=false"]) as made:
+        yield made, fill(made, CROWD)
+
+
+def fill(plane: ControlPlane, number: int) -> str:
+    """Make a namespace with so many Services; it ends with its control plane."""
+    name: str = plane.admin.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"generateName": "crowd-"}})["metadata"]["name"]
     for index in range(number):
-        plane.admin.create(service(namespace, f"s{index}", {"http": 80}))
+        plane.admin.create(service(name, f"s{index}", {"http": 80}))
+    return name
 
 
 async def test_a_streamed_list_has_everything_and_becomes_the_watch(plane: ControlPlane, crowd: str) -> None:
@@ -89,21 +99,16 @@ async def assert_pages(plane: ControlPlane, namespace: str, number: int, expecte
         await found.until(lambda: "late" not in found.services(namespace))
 
 
-async def test_where_streamed_lists_are_switched_off_pages_have_everything_too(tmp_path_factory: pytest.TempPathFactory) -> None:
-    require_binaries()
-    folder = tmp_path_factory.mktemp("pages")
-    with ControlPlane(folder, flags=["--feature-gates=WatchList=false"]) as plane, plane.admin.namespace("crowd-") as name:
-        fill(plane, name, CROWD)
-        await assert_pages(plane, name, CROWD, expected=3)
+async def test_where_streamed_lists_are_switched_off_pages_have_everything_too(pager: tuple[ControlPlane, str]) -> None:
+    await assert_pages(*pager, CROWD, expected=3)
 
 
 async def test_where_an_old_etcd_never_ends_a_streamed_list_pages_do(tmp_path_factory: pytest.TempPathFactory) -> None:
     require_binaries()
     if not os.access(OLD_ETCD, os.X_OK):
         pytest.skip("needs Debian's etcd: scripts/debian-tools.sh")
-    with ControlPlane(tmp_path_factory.mktemp("old"), etcd=OLD_ETCD) as plane, plane.admin.namespace("few-") as name:
-        fill(plane, name, 3)
-        await assert_pages(plane, name, 3, expected=1)
+    with ControlPlane(tmp_path_factory.mktemp("old"), etcd=OLD_ETCD) as plane:
+        await assert_pages(plane, fill(plane, 3), 3, expected=1)
 
 
 async def test_a_long_list_never_holds_the_loop_for_long(plane: ControlPlane, crowd: str) -> None:

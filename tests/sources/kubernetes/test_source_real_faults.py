@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from tests.sources.kubernetes.live import Live
 
+pytestmark = pytest.mark.slow
 HASTY = settings(stall_timeout=Duration(1), request_timeout=Duration(1), connect_timeout=Duration(1))
 
 

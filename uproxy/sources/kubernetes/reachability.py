@@ -18,7 +18,15 @@ if TYPE_CHECKING:
     from uproxy.sources.kubernetes.api_errors import ApiError
 
 
-_Fact = tuple[str, ...]
+class _Fact(NamedTuple):
+    """What is told once. kind: where it is about that kind alone."""
+
+    error: str
+    reason: str
+    kind: str = ""
+
+    def same_but_for_kind(self, other: _Fact) -> bool:
+        return self[:2] == other[:2]
 
 
 class _Reason(NamedTuple):
@@ -40,19 +48,20 @@ class Reachability:
         self._patience = patience
         self._lost: dict[Kind, _Reason] = {}
         self._since = 0.0
+        self._first = _Fact("", "")
         self._named: set[_Fact] = set()
         self._back = asyncio.Event()
 
     def lost(self, kind: Kind, error: ApiError) -> None:
         """Note that a list or watch of a kind could not be had."""
-        now, fact, first = time.monotonic(), _fact_of(kind, error), not self._lost
-        if first:
-            self._since = now
+        now, fact = time.monotonic(), _fact_of(kind, error)
+        if not self._lost:
+            self._since, self._first = now, fact
             self._named.clear()
         if kind not in self._lost or self._lost[kind].fact != fact:
             self._lost[kind] = _Reason(fact, now)
-        lasts = now - self._lost[kind].since >= self._patience
-        if first or (lasts and fact not in self._named):
+        lasts = fact.same_but_for_kind(self._first) or now - self._lost[kind].since >= self._patience
+        if lasts and fact not in self._named:
             self._named.add(fact)
             kept = "what was served before" if self.serving else "nothing: there is no list yet and no last known state"
             self._log.warning("api_server_lost", reason=error, kept=kept)
@@ -78,5 +87,4 @@ class Reachability:
 
 def _fact_of(kind: Kind, error: ApiError) -> _Fact:
     """Tell which errors are one fact: what may be asked for differs between kinds, whether anybody answers does not."""
-    about = (str(kind),) if isinstance(error, Forbidden | Refused) else ()
-    return (type(error).__name__, error.reason, *about)
+    return _Fact(type(error).__name__, error.reason, str(kind) if isinstance(error, Forbidden | Refused) else "")
