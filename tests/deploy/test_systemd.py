@@ -151,6 +151,7 @@ def test_systemd_would_say_so_if_something_were_wrong(tmp_path: Path) -> None:
 
 def test_the_exposure_that_systemd_finds_is_what_the_docs_say() -> None:
     assert unit.exposure() <= SCORE
+    assert f"an exposure of {SCORE}" in (Path(__file__).parents[2] / "docs" / "install.md").read_text(encoding="utf-8")
 
 
 def test_the_user_of_the_unit_is_made_by_its_sysusers_file(tmp_path: Path) -> None:
