@@ -514,6 +514,17 @@ async def test_a_stream_on_which_nothing_comes_is_stalled(control_plane: Control
             assert caught.value.reason == "stalled"
 
 
+async def test_a_stream_whose_pieces_are_damaged_ends_in_time(control_plane: ControlPlane, namespace: str) -> None:
+    with relay_before(control_plane) as (relay, kubeconfig):
+        async with asking(kubeconfig) as ours, ours.api.stream(SERVICES, {"watch": "1"}, stall=1.0) as chunks:
+            assert await anext(chunks)
+            relay.fault = Fault(replace=(b"\r\n", b""))
+            await asyncio.to_thread(control_plane.admin.create, service(namespace, "web", {"http": 80}))
+            async with asyncio.timeout(20):
+                with pytest.raises(ApiError):
+                    _ = [chunk async for chunk in chunks]
+
+
 async def test_a_stream_whose_head_does_not_come_is_given_up(control_plane: ControlPlane) -> None:
     with relay_before(control_plane) as (relay, kubeconfig):
         async with asking(kubeconfig, request_timeout=0.5) as ours:

@@ -107,8 +107,14 @@ class ApiServer:
             response.release()
 
     async def _chunks(self, question: _Question, response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
+        # A deadline of our own: the client's (sock_read) is gone with a connection that it gave up for damaged chunks, and
+        # so is whoever would say that this body has ended (aiohttp 3.14.5).
         try:
-            async for chunk in response.content.iter_any():
+            while True:
+                async with asyncio.timeout(question.stall):
+                    chunk = await response.content.readany()
+                if not chunk:
+                    return
                 yield chunk
         except TimeoutError as error:
             remedy = "the connection is given up: the server hangs, or what is between drops packets"
@@ -162,7 +168,7 @@ class ApiServer:
 
     def _deadlines(self, question: _Question) -> aiohttp.ClientTimeout:
         connecting = self._settings.connect_timeout
-        return aiohttp.ClientTimeout(total=question.seconds, connect=connecting, sock_connect=connecting, sock_read=question.stall)
+        return aiohttp.ClientTimeout(total=question.seconds, connect=connecting, sock_connect=connecting)
 
     async def _refusal(self, question: _Question, login: Login, response: aiohttp.ClientResponse) -> ApiError:
         """Read what an unsuccessful answer says."""

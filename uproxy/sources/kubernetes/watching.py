@@ -138,7 +138,10 @@ class Start(NamedTuple):
 
 
 class Following:
-    """Watches of one collection, one after the other. restarted: told the reason whenever one has ended; lost: each pause's."""
+    """Watches of one collection, one after the other. restarted: told the reason whenever one has ended, or is refused for good.
+
+    lost: told the reason of each pause.
+    """
 
     def __init__(self, asking: Asking, backoff: Backoff, restarted: Callable[[str], None], lost: Callable[[ApiError], None]) -> None:
         self._asking = asking
@@ -171,7 +174,8 @@ class Following:
                     error = Unreachable("the server closed a watch before its time", self._asking.path, reason="closed")
             except ApiError as caught:
                 error = caught
-            self._restarted(error.reason if error else TIME_OUT)
+            if (watch is not None and watch.answered) or isinstance(error, Gone | TooManyRequests):
+                self._restarted(error.reason if error else TIME_OUT)
             if isinstance(error, TooManyRequests):
                 self._lost(error)
                 await asyncio.sleep(self._backoff.failed(error.retry_after))
