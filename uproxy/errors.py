@@ -5,6 +5,7 @@
     +-- ListenError       an address and port that cannot be bound (only that port is affected; retried)
     +-- RedirectError     the kernel refused our rules or routes (retried with back-off)
     +-- AlreadyRunning    another uproxy serves this network namespace (exit 2)
+    +-- ApiError          an API server that cannot be had, or refuses (retried for ever): uproxy/sources/kubernetes/api_errors.py
 """
 
 

@@ -261,7 +261,7 @@ def test_the_capabilities_are_two_and_nothing_else_of_root_is_left(pod: Document
     assert context["allowPrivilegeEscalation"] is False
     assert context["seccompProfile"] == {"type": "RuntimeDefault"}
     assert "privileged" not in context
-    assert not pod.keys() & {"hostPID", "hostIPC", "initContainers"}
+    assert not pod.keys() & {"hostPID", "hostIPC"}
 
 
 def test_the_probes_ask_pages_that_there_are_on_the_port_that_is_set(container: Document, config: Config) -> None:
@@ -338,18 +338,32 @@ def test_in_kube_proxys_place_its_ports_are_used_and_beside_it_others(
 
 
 def without_settings_of_a_way(document: Document) -> Document:
-    """Give an object without what the two ways to install may differ in: address of the API server, settings, ports."""
+    """Give an object without what the two ways to install may differ in: API server's address, settings, ports, kube-proxy's rules."""
     rest = copy.deepcopy(document)
     if rest["kind"] == "ConfigMap":
         del rest["data"]
     elif rest["kind"] == "DaemonSet":
         (container,) = rest["spec"]["template"]["spec"]["containers"]
         del container["ports"]
+        rest["spec"]["template"]["spec"].pop("initContainers", None)
         container["env"] = [each for each in container["env"] if not each["name"].startswith("KUBERNETES_SERVICE_")]
     return rest
 
 
-def test_both_ways_differ_in_nothing_but_settings_ports_and_address(rendered: dict[str, list[Document]]) -> None:
+def test_both_ways_differ_in_nothing_but_settings_ports_address_and_what_kube_proxy_needs(rendered: dict[str, list[Document]]) -> None:
     base, beside = ([without_settings_of_a_way(each) for each in rendered[way]] for way in (BASE, BESIDE))
     assert base == beside
     assert rendered[BASE] != rendered[BESIDE]
+
+
+def test_beside_kube_proxy_its_two_rules_are_loaded_first_from_the_same_image(rendered: dict[str, list[Document]]) -> None:
+    base, beside = (each["spec"]["template"]["spec"] for way in (BASE, BESIDE) for each in rendered[way] if each["kind"] == "DaemonSet")
+    assert "initContainers" not in base
+    (first,), (container,) = beside["initContainers"], beside["containers"]
+    program, flag, file = first["command"]
+    assert (program, flag, first["image"]) == ("nft", "-f", container["image"])
+    assert f"COPY deploy/nftables {Path(file).parent}\n" in (PROJECT / "Dockerfile").read_text(encoding="utf-8")
+    assert (PROJECT / "deploy/nftables" / Path(file).name).is_file()
+    expected = copy.deepcopy(container["securityContext"])
+    expected["capabilities"]["add"] = ["NET_ADMIN"]
+    assert first["securityContext"] == expected
