@@ -208,17 +208,25 @@ class ApiClient:
         """Send one request and give the HTTP status and the body, whatever they are."""
         headers = {**self._headers, "Content-Type": content_type}
         content = None if body is None else json.dumps(body).encode()
-        if self._idle:
+        idle = self._take_idle()
+        if idle is not None:
             try:
-                return self._over(self._idle.pop(), method, target, content, headers)
+                return self._over(idle, method, target, content, headers)
             except _STALE:
                 self.close()
         return self._over(self._open(), method, target, content, headers)
 
     def close(self) -> None:
         """Close the connections that are not in use; the next request opens one."""
-        while self._idle:
-            self._idle.pop().close()
+        while (idle := self._take_idle()) is not None:
+            idle.close()
+
+    def _take_idle(self) -> http.client.HTTPSConnection | None:
+        """Give a connection that nobody uses. Other threads take some at the same time: asking first whether there is one is no use."""
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return None
 
     def _open(self) -> http.client.HTTPSConnection:
         raw = self._connect(self._address)
