@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tests.dataplane.running import LOOPS, WAIT, RecordingLog
-from uproxy.dataplane.reactor import EDGE, READ, WRITE, Reactor
+from uproxy.dataplane.reactor import EDGE, EVENTS_PER_WAIT, READ, WRITE, Reactor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -185,3 +186,26 @@ def test_no_handler_runs_after_stop(loop_name: str) -> None:
         made.reactor = Reactor(made.loop, made.log, 1024)
         made.until(lambda: True)
         assert made.seen == []
+
+
+def test_the_loop_comes_round_while_there_is_always_more_to_do_than_a_turn_can(loop_name: str) -> None:
+    """Sockets that stay readable, each with work for half a millisecond: one fetch of them outlasts a turn, which ends after another."""
+    with lab(loop_name) as made:
+        handled: list[int] = []
+        between: list[int] = []
+
+        def handle(mask: int) -> None:
+            handled.append(mask)
+            time.sleep(0.0005)
+
+        async def come_round() -> None:
+            while len(between) < 4:
+                before = len(handled)
+                await asyncio.sleep(0)
+                between.append(len(handled) - before)
+
+        for _ in range(4 * EVENTS_PER_WAIT):
+            made.reactor.add(made.readable().fileno(), READ, handle)
+        made.loop.run_until_complete(asyncio.wait_for(come_round(), WAIT))
+        assert handled
+        assert max(between) <= 2 * EVENTS_PER_WAIT
