@@ -27,9 +27,9 @@ CLOSED: Final = select.EPOLLHUP
 
 # Events fetched by one epoll_wait: about 1 ms of work, 5 ms where each is a new connection. Then the run queue gets its turn.
 EVENTS_PER_WAIT: Final = 64
-# Seconds after which a turn fetches no more, by the time of its last fetch. Coming back through the asyncio loop costs 3 to 5 us more than asking
-# again here, which is nothing after this long; but while clients come faster than they can be served there is always something
-# to ask for, and timers, watches and health would have to wait.
+# Seconds after which a turn fetches no more, by the time of its last fetch. Coming back through the asyncio loop costs 3 to
+# 5 us more than asking again here, which is nothing after this long; but while clients come faster than they can be served
+# there is always something to ask for, and timers, watches and health would have to wait.
 TURN: Final = 0.004
 
 
