@@ -28,7 +28,7 @@ def test_a_slice_as_the_api_server_gives_it_is_decoded() -> None:
                 "nodeName": "n1",
                 "zone": "a",
                 "targetRef": {"kind": "Pod", "name": "web-x", "namespace": "shop", "uid": "1"},
-                "hints": {"forZones": [{"name": "a"}]},
+                "hints": {"forNodes": [{"name": "n1"}], "forZones": [{"name": "a"}, None, {"name": "b"}]},
             }
         ],
         "ports": [
@@ -40,7 +40,7 @@ def test_a_slice_as_the_api_server_gives_it_is_decoded() -> None:
         SLICE,
         ObjectKey("shop", "web"),
         Family.IPV4,
-        (SliceEndpoint("10.0.0.1", ready=False, serving=True, terminating=True, node_name="n1"),),
+        (SliceEndpoint("10.0.0.1", ready=False, serving=True, terminating=True, node_name="n1", for_nodes=("n1",), for_zones=("a", "b")),),
         (SlicePort("http", TCP, 8080), SlicePort("dns", UDP, 5353)),
     )
 

@@ -100,10 +100,11 @@ def naive_endpoints(port: ServicePort, family: Family, found: Sequence[EndpointS
 def naive_routes(service: Service, found: Sequence[EndpointSlice]) -> dict[RouteKey, tuple[str, set[Endpoint]]]:
     """Give the keys of a Service, each with its port and its endpoints; the first port has a key that two want."""
     routes: dict[RouteKey, tuple[str, set[Endpoint]]] = {}
+    families = {family_of(vip) for vip in service.cluster_ips}
     for port in service.ports:
         places = [(vip, port.port) for vip in service.cluster_ips + service.external_ips]
         places += [(address, port.node_port) for address in NODE.node_port_addresses if port.node_port]
-        for vip, number in places:
+        for vip, number in (one for one in places if family_of(one[0]) in families):
             routes.setdefault(RouteKey(vip, port.protocol, number), (port.name, naive_endpoints(port, family_of(vip), found)))
     return routes
 

@@ -48,9 +48,10 @@ def test_a_service_without_slices_has_routes_without_endpoints() -> None:
 
 
 def test_a_node_port_is_served_on_the_node_port_addresses_alone() -> None:
-    found = routes_of(service(ports=(ServicePort("http", TCP, 80, 30080),)), [], NODE).routes
-    assert [(str(one.key), one.address_class) for one in found] == [
+    dual = service("web", "10.96.0.1", "fd96::1", ports=(ServicePort("http", TCP, 80, 30080),))
+    assert [(str(one.key), one.address_class) for one in routes_of(dual, [], NODE).routes] == [
         ("10.96.0.1:80/TCP", AddressClass.CLUSTER_IP),
+        ("[fd96::1]:80/TCP", AddressClass.CLUSTER_IP),
         ("192.168.0.1:30080/TCP", AddressClass.NODE_PORT),
         ("[fd99::1]:30080/TCP", AddressClass.NODE_PORT),
     ]
@@ -138,14 +139,6 @@ def test_an_endpoint_in_two_slices_counts_once() -> None:
 def test_one_address_with_two_ports_is_two_endpoints() -> None:
     other = slice_of("b", "10.0.0.1", ports=(SlicePort("http", TCP, 9090),))
     assert endpoints_of(slice_of("a", "10.0.0.1"), other) == ["10.0.0.1:8080", "10.0.0.1:9090"]
-
-
-@pytest.mark.parametrize("turned", [False, True], ids=["in order", "turned round"])
-def test_of_two_copies_the_local_one_counts_and_then_the_usable_one(*, turned: bool) -> None:
-    local_unready = slice_of("a", condition("10.0.0.1", ready=False, serving=False, node="n1"), condition("10.0.0.2", ready=False))
-    remote_ready = slice_of("b", condition("10.0.0.1", node="n2"), condition("10.0.0.2"))
-    slices = [remote_ready, local_unready] if turned else [local_unready, remote_ready]
-    assert endpoints_of(*slices) == ["10.0.0.2:8080"]
 
 
 def test_the_order_of_slices_and_endpoints_means_nothing() -> None:

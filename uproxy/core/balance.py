@@ -1,18 +1,20 @@
-"""Which endpoint a new connection or flow gets: round robin, session affinity, passive ejection.
+"""Which endpoint a new connection or flow gets: round robin or least connections, session affinity, passive ejection.
 
-Owns the order of endpoints, the clients' pins and the memory of failures; knows no socket. Time and
-randomness are parameters. Invariant: an endpoint that is not in the Balancer's list, or that the caller
-says to avoid, is never picked; ejection alone never leaves a client without an endpoint.
+Owns the order of endpoints, the clients' pins and the memory of failures; knows no socket. Time and randomness are
+parameters. Invariant: an endpoint that is not in the Balancer's list, or that the caller says to avoid, is never picked;
+ejection alone never leaves a client without an endpoint.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
+
+from uproxy.core.loads import Loads
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from uproxy.core.model import Endpoint, ServicePortName
 
@@ -128,11 +130,56 @@ class AffinityTable:
             self.evictions += 1
 
 
-class Balancer:
-    """Gives the connections of one ServicePort to its endpoints, in turn or by client. About 1 us per pick."""
+class Balancing(Protocol):
+    """What a listener asks about a client's endpoint. loads: to be told of connections where annotations ask for something."""
 
-    def __init__(self, service_port: ServicePortName, ejector: Ejector, affinity: AffinityTable, rng: random.Random) -> None:
+    service_port: ServicePortName
+    loads: Loads
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """Give every endpoint that a client may get."""
+
+    def offers(self, client: str) -> bool:
+        """Tell whether there is an endpoint for this client at all."""
+
+    def pick(self, client: str, now: float, avoid: Collection[Endpoint] = ()) -> Endpoint | None:
+        """Choose the endpoint of a new connection of client; None if there is none outside avoid."""
+
+
+class Split:
+    """Two Balancers behind one address: one for pods and the node itself, one for who comes from outside."""
+
+    def __init__(self, outside: Balancer, inside: Balancer, is_inside: Callable[[str], bool]) -> None:
+        self.service_port = outside.service_port
+        self.loads = outside.loads
+        self._outside = outside
+        self._inside = inside
+        self._is_inside = is_inside
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """The endpoints of both; some may be there twice."""
+        return self._outside.endpoints + self._inside.endpoints
+
+    def offers(self, client: str) -> bool:
+        """Tell whether there is one on the client's side."""
+        return (self._inside if self._is_inside(client) else self._outside).offers(client)
+
+    def pick(self, client: str, now: float, avoid: Collection[Endpoint] = ()) -> Endpoint | None:
+        """Choose among those of the client's side."""
+        return (self._inside if self._is_inside(client) else self._outside).pick(client, now, avoid)
+
+
+class Balancer:
+    """Gives the connections of one ServicePort to its endpoints, in turn, by client or by load. About 1 us per pick."""
+
+    def __init__(
+        self, service_port: ServicePortName, ejector: Ejector, affinity: AffinityTable, rng: random.Random, loads: Loads | None = None
+    ) -> None:
         self.service_port = service_port
+        self.loads = Loads() if loads is None else loads
+        self._least_connections = False
         self._ejector = ejector
         self._affinity = affinity
         self._rng = rng
@@ -146,7 +193,11 @@ class Balancer:
         """The endpoints in the order of their turns, the next one first."""
         return (*self._ring[self._next :], *self._ring[: self._next])
 
-    def set(self, endpoints: Iterable[Endpoint], affinity_seconds: int | None) -> None:
+    def offers(self, client: str) -> bool:  # noqa: ARG002 - the Protocol's parameter
+        """Tell whether there is any."""
+        return bool(self._ring)
+
+    def set(self, endpoints: Iterable[Endpoint], affinity_seconds: int | None, *, least_connections: bool = False) -> None:
         """Take over a new list: those that stay keep their order and turn, new ones come in at random places."""
         wanted = dict.fromkeys(endpoints)
         ring = [endpoint for endpoint in self.endpoints if endpoint in wanted]
@@ -158,6 +209,7 @@ class Balancer:
         self._members = frozenset(ring)
         self._next = 0
         self._affinity_seconds = affinity_seconds
+        self._least_connections = least_connections
 
     def pick(self, client: str, now: float, avoid: Collection[Endpoint] = ()) -> Endpoint | None:
         """Choose the endpoint of a new connection of client; None if there is none outside avoid.
@@ -181,6 +233,8 @@ class Balancer:
 
     def _take_turn(self, now: float, avoid: Collection[Endpoint], last_resort: Endpoint | None = None) -> Endpoint | None:
         """Give the turn to the next endpoint that is neither avoided nor ejected; if all are ejected, to last_resort or the next."""
+        if self._least_connections:
+            return self._take_least(now, avoid) or last_resort or self._next_of_ejected(avoid)
         ring = self._ring
         position = self._next
         for _ in ring:
@@ -198,6 +252,16 @@ class Balancer:
                 self._next = position
                 return endpoint
         return last_resort or self._next_of_ejected(avoid)
+
+    def _take_least(self, now: float, avoid: Collection[Endpoint]) -> Endpoint | None:
+        """Give the endpoint that has the fewest connections; among equals the turn decides. 0.2 us per endpoint."""
+        loads, ejector = self.loads, self._ejector
+        able = (endpoint for endpoint in self.endpoints if endpoint not in avoid and not ejector.is_ejected(endpoint, now))
+        chosen = min(able, key=loads.of, default=None)
+        if chosen is not None:
+            ejector.picked(chosen, now)
+            self._next = (self._ring.index(chosen) + 1) % len(self._ring)
+        return chosen
 
     def _next_of_ejected(self, avoid: Collection[Endpoint]) -> Endpoint | None:
         for step in range(len(self._ring)):

@@ -14,6 +14,8 @@ from uproxy.core.reading import Bad, Reading, Skipped, left_alone, port_name, po
 from uproxy.core.wire import (
     WireConditions,
     WireEndpoint,
+    WireHint,
+    WireHints,
     WireMeta,
     WireNode,
     WireNodeAddress,
@@ -33,6 +35,7 @@ _PROTOCOLS: Final = {None: Protocol.TCP, "": Protocol.TCP, "TCP": Protocol.TCP, 
 _NO_ENDPOINTS: Final = frozenset({Special.UNSPECIFIED, Special.MULTICAST, Special.BROADCAST, Special.LINK_LOCAL})
 """What no endpoint can be. Loopback can: it is a process of this machine."""
 _NO_CONDITIONS: Final = WireConditions()
+_NO_HINTS: Final = WireHints()
 _NODE_ADDRESS_TYPES: Final = ("InternalIP", "ExternalIP")
 _LEAVING: Final = "ToBeDeletedByClusterAutoscaler"
 """The taint of a node that the cluster autoscaler is about to remove."""
@@ -87,9 +90,20 @@ def _endpoints(written: Sequence[WireEndpoint | None], family: Family, reading: 
             would_do = not usable_address(one.addresses[0], _NO_ENDPOINTS)[1]
             reading.refuse(f"endpoints[{index}].addresses[0]", problem, wrong_family=would_do)
             continue
-        conditions = one.conditions or _NO_CONDITIONS
-        ready, serving = conditions.ready is not False, conditions.serving is not False
-        yield SliceEndpoint(address, ready, serving, conditions.terminating is True, one.node_name or None)
+        conditions, hints = one.conditions or _NO_CONDITIONS, one.hints or _NO_HINTS
+        yield SliceEndpoint(
+            address,
+            ready=conditions.ready is not False,
+            serving=conditions.serving is not False,
+            terminating=conditions.terminating is True,
+            node_name=one.node_name or None,
+            for_nodes=_names(hints.for_nodes),
+            for_zones=_names(hints.for_zones),
+        )
+
+
+def _names(hints: Sequence[WireHint | None] | None) -> tuple[str, ...]:
+    return tuple(hint.name for hint in hints if hint and hint.name) if hints else ()
 
 
 def node_of(wire: WireNode, meta: WireMeta, reading: Reading) -> Node:

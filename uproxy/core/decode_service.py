@@ -2,22 +2,22 @@
 
 Owns the rules of one Service's fields; knows nothing of other objects. What the API server would not let
 pass is refused whole, so that what was valid before stays in force; single external addresses, SCTP ports
-and the annotation are left out alone.
+and annotations are left out alone.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from uproxy.core.addresses import Special
-from uproxy.core.model import Family, Protocol, Service, ServicePort, family_of
+from uproxy.core.addresses import Special, canonical_cidr
+from uproxy.core.annotations import KEEP_CLIENT_ADDRESS, annotation_field, options_of
+from uproxy.core.model import NO_OPTIONS, Family, Protocol, Service, ServicePort, family_of
 from uproxy.core.reading import Bad, Reading, Skipped, left_alone, port_name, port_number, usable_address
-from uproxy.core.wire import WireMeta, WireService, WireServicePort, WireServiceSpec
+from uproxy.core.wire import WireMeta, WireService, WireServicePort, WireServiceSpec, WireServiceStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-KEEP_CLIENT_ADDRESS: Final = "uproxy.io/keep-client-address"
 NO_VIPS: Final = frozenset({Special.UNSPECIFIED, Special.MULTICAST, Special.BROADCAST})
 """What no service address can be. Loopback is for policy to decide."""
 _TYPES: Final = frozenset({None, "", "ClusterIP", "NodePort", "LoadBalancer", "ExternalName"})
@@ -41,8 +41,14 @@ def service_of(wire: WireService, meta: WireMeta, reading: Reading) -> Service |
         cluster_ips=_cluster_ips(spec),
         ports=_ports(spec.ports or (), reading),
         external_ips=_external_ips(spec.external_ips or (), reading) if spec.external_ips else (),
+        load_balancer_ips=_load_balancer_ips(wire.status, reading) if spec.type == "LoadBalancer" else (),
+        source_ranges=_source_ranges(spec.load_balancer_source_ranges or ()),
+        internal_local=_is_local("spec.internalTrafficPolicy", spec.internal_traffic_policy),
+        external_local=_is_local("spec.externalTrafficPolicy", spec.external_traffic_policy),
+        health_check_node_port=_health_check_node_port(spec),
         affinity_seconds=_affinity_seconds(spec),
         keep_client_address=_keeps_client_address(meta, reading),
+        options=options_of(meta.annotations, reading) if meta.annotations else NO_OPTIONS,
     )
 
 
@@ -96,6 +102,45 @@ def _external_ips(written: Sequence[object], reading: Reading) -> tuple[str, ...
         else:
             found[address] = None
     return tuple(found)
+
+
+def _load_balancer_ips(status: WireServiceStatus | None, reading: Reading) -> tuple[str, ...]:
+    """Give the addresses that the nodes are to serve; those of ipMode Proxy are the load balancer's own business (KEP-1860)."""
+    found: dict[str, None] = {}
+    ingress = status.load_balancer.ingress if status and status.load_balancer else None
+    for index, one in enumerate(ingress or ()):
+        if one is None or not one.ip or one.ip_mode not in {None, "", "VIP"}:
+            continue
+        address, problem = usable_address(one.ip, NO_VIPS)
+        if problem:
+            reading.refuse(f"status.loadBalancer.ingress[{index}].ip", problem)
+        else:
+            found[address] = None
+    return tuple(found)
+
+
+def _source_ranges(written: Sequence[object]) -> tuple[str, ...]:
+    """Give the ranges as canonical CIDRs. Raises Bad for one that cannot be read: leaving it out might let everybody in."""
+    found: dict[str, None] = {}
+    for index, text in enumerate(written):
+        cidr = canonical_cidr(text.strip()) if isinstance(text, str) else None
+        if cidr is None:
+            raise Bad(f"spec.loadBalancerSourceRanges[{index}]", "must be a CIDR, like 192.0.2.0/24 or 2001:db8::/64")
+        found[cidr] = None
+    return tuple(found)
+
+
+def _is_local(field: str, policy: str | None) -> bool:
+    if policy not in {None, "", "Cluster", "Local"}:
+        raise Bad(field, f"must be Cluster or Local, not {policy!r}")
+    return policy == "Local"
+
+
+def _health_check_node_port(spec: WireServiceSpec) -> int:
+    """Give the port on which load balancers ask for this node's endpoints: only where traffic stays on the node."""
+    if spec.type != "LoadBalancer" or spec.external_traffic_policy != "Local" or not spec.health_check_node_port:
+        return 0
+    return port_number(spec.health_check_node_port, "spec.healthCheckNodePort")
 
 
 def _ports(written: Sequence[WireServicePort | None], reading: Reading) -> tuple[ServicePort, ...]:
@@ -152,5 +197,5 @@ def _affinity_seconds(spec: WireServiceSpec) -> int | None:
 def _keeps_client_address(meta: WireMeta, reading: Reading) -> bool:
     wanted = (meta.annotations or {}).get(KEEP_CLIENT_ADDRESS, "auto")
     if wanted not in ("auto", "never"):  # a tuple: what is written there may have no hash
-        reading.refuse(f"metadata.annotations[{KEEP_CLIENT_ADDRESS}]", "must be auto or never; auto is used")
+        reading.refuse(annotation_field(KEEP_CLIENT_ADDRESS), "must be auto or never; auto is used")
     return wanted != "never"

@@ -8,7 +8,7 @@ Addresses are canonical text ("10.96.0.1", "fd00::1"), ports are 1 to 65535, dur
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from msgspec import Struct
 
@@ -45,6 +45,7 @@ class AddressClass(StrEnum):
 
     CLUSTER_IP = "ClusterIP"
     EXTERNAL_IP = "externalIP"
+    LOAD_BALANCER = "LoadBalancer"
     NODE_PORT = "NodePort"
 
 
@@ -101,11 +102,31 @@ class ServicePort(Struct, frozen=True, gc=False):
     node_port: int = 0
 
 
+class ServiceOptions(Struct, frozen=True, gc=False):
+    """What a Service's annotations uproxy.io/... ask for, of TCP alone (docs/annotations.md); everything is off by default.
+
+    drain, hold, idle_timeout: seconds, 0: off. proxy_protocol: the version, 0: none. max_connections: 0: any number.
+    """
+
+    least_connections: bool = False
+    drain: float = 0.0
+    proxy_protocol: int = 0
+    hold: float = 0.0
+    max_connections: int = 0
+    idle_timeout: float = 0.0
+
+
+NO_OPTIONS: Final = ServiceOptions()
+
+
 class Service(Struct, frozen=True, gc=False):
     """A Service that has addresses to serve: never headless, never ExternalName.
 
     affinity_seconds: the ClientIP session affinity's timeout; None without affinity.
     keep_client_address: False when the annotation uproxy.io/keep-client-address says never.
+    load_balancer_ips: those that the node is to serve (ipMode VIP). source_ranges: canonical CIDRs of the clients that may
+    use them; empty: all may.
+    internal_local, external_local: that traffic policy is Local. health_check_node_port: 0 where none is needed.
     """
 
     key: ObjectKey
@@ -114,16 +135,27 @@ class Service(Struct, frozen=True, gc=False):
     external_ips: tuple[str, ...] = ()
     affinity_seconds: int | None = None
     keep_client_address: bool = True
+    load_balancer_ips: tuple[str, ...] = ()
+    source_ranges: tuple[str, ...] = ()
+    internal_local: bool = False
+    external_local: bool = False
+    health_check_node_port: int = 0
+    options: ServiceOptions = NO_OPTIONS
 
 
 class SliceEndpoint(Struct, frozen=True, gc=False):
-    """One entry of an EndpointSlice's endpoints, with nil conditions already given their meaning."""
+    """One entry of an EndpointSlice's endpoints, with nil conditions already given their meaning.
+
+    for_nodes, for_zones: the topology hints, names of the nodes and zones that should use it.
+    """
 
     address: str
     ready: bool = True
     serving: bool = True
     terminating: bool = False
     node_name: str | None = None
+    for_nodes: tuple[str, ...] = ()
+    for_zones: tuple[str, ...] = ()
 
 
 class SlicePort(Struct, frozen=True, gc=False):
@@ -168,7 +200,11 @@ KubernetesObject = Service | EndpointSlice | Node
 class Route(Struct, frozen=True, gc=False):
     """One address and port of one ServicePort and the endpoints behind it, in no particular order.
 
-    A route without endpoints is refused: TCP reset, UDP port-unreachable.
+    inside: the endpoints for pods and the node itself, where these differ: an external address under policy Local.
+    silent: there are none here, but some on other nodes, where a load balancer finds them. Who would need one is
+    dropped. Otherwise a route without endpoints is refused: TCP reset, UDP port-unreachable.
+    admitted: lists of CIDRs; a client that is not in each of them is dropped without an answer.
+    still_serving: of UDP, the endpoints that get no new clients here, but serve: flows that began there stay there.
     """
 
     key: RouteKey
@@ -177,6 +213,19 @@ class Route(Struct, frozen=True, gc=False):
     endpoints: tuple[Endpoint, ...] = ()
     affinity_seconds: int | None = None
     keep_client_address: bool = True
+    inside: tuple[Endpoint, ...] | None = None
+    silent: bool = False
+    admitted: tuple[tuple[str, ...], ...] = ()
+    options: ServiceOptions = NO_OPTIONS
+    still_serving: tuple[Endpoint, ...] = ()
+
+    @property
+    def has_listener(self) -> bool:
+        """Whether somebody listens: to connect clients to endpoints, to let them wait for one, or to drop them.
+
+        Where nobody listens the kernel refuses.
+        """
+        return bool(self.endpoints or self.inside or self.silent or self.options.hold)
 
 
 class Refusal(Struct, frozen=True, gc=False):

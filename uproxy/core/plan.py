@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from uproxy.core.model import Endpoint, ObjectKey, Protocol, Refusal, Route, RouteKey
 from uproxy.core.policy import ServiceRoutes
@@ -38,11 +39,11 @@ class Plan(Struct, frozen=True):
 
 
 def diff(running: Mapping[RouteKey, Route], changed: Mapping[RouteKey, Route | None]) -> Plan:
-    """Compare the changed keys with what runs: a route without endpoints has no listener."""
+    """Compare the changed keys with what runs: a route that refuses has no listener."""
     opening, updating, closing = [], [], []
     for key, route in changed.items():
         before = running.get(key)
-        if route is not None and route.endpoints:
+        if route is not None and route.has_listener:
             if before is None:
                 opening.append(route)
             elif before != route:
@@ -184,7 +185,7 @@ class Desired:
                 refused[self._taken(service, route)] = None
                 continue
             effective = route
-            if not self._claimed[route.key.protocol].isdisjoint(route.endpoints):
+            if not self._claimed[route.key.protocol].isdisjoint(_endpoints_of(route)):
                 effective = self._without_loops(service, route, refused)
             if self._effective.get(route.key) != effective:
                 self._effective[route.key] = changed[route.key] = effective
@@ -192,11 +193,13 @@ class Desired:
 
     def _without_loops(self, service: ObjectKey, route: Route, refused: dict[Refusal, None]) -> Route:
         claimed = self._claimed[route.key.protocol]
-        kept = tuple(endpoint for endpoint in route.endpoints if endpoint not in claimed)
-        for endpoint in route.endpoints:
+        for endpoint in dict.fromkeys(_endpoints_of(route)):
             if endpoint in claimed:
                 refused[self._loop(service, route, endpoint)] = None
-        return Route(route.key, route.service_port, route.address_class, kept, route.affinity_seconds, route.keep_client_address)
+        endpoints = tuple(endpoint for endpoint in route.endpoints if endpoint not in claimed)
+        inside = None if route.inside is None else tuple(endpoint for endpoint in route.inside if endpoint not in claimed)
+        still_serving = tuple(endpoint for endpoint in route.still_serving if endpoint not in claimed)
+        return replace(route, endpoints=endpoints, inside=inside, still_serving=still_serving)
 
     def _taken(self, service: ObjectKey, route: Route) -> Refusal:
         holder = _claimant(self._claims[route.key])
@@ -211,4 +214,10 @@ class Desired:
 
 
 def _endpoints(found: ServiceRoutes) -> frozenset[Endpoint]:
-    return frozenset().union(*(route.endpoints for route in found.routes))
+    return frozenset().union(*map(_endpoints_of, found.routes))
+
+
+def _endpoints_of(route: Route) -> tuple[Endpoint, ...]:
+    if route.inside is None and not route.still_serving:
+        return route.endpoints
+    return (*route.endpoints, *(route.inside or ()), *route.still_serving)

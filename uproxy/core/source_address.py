@@ -8,12 +8,8 @@ node's own address is used, which always works.
 from __future__ import annotations
 
 import ipaddress
-from typing import TYPE_CHECKING
 
 from msgspec import Struct
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -42,17 +38,42 @@ class Path(Struct, frozen=True, gc=False):
     by_default_device: bool
 
 
-def placement_of(address: str, path: Path | None, pod_cidrs: Collection[Network]) -> Placement:
-    """Tell an address' place. pod_cidrs: the own Node's, which decide if there is one of the address' family; else a host route does."""
+class Pods(Struct, frozen=True):
+    """What tells the pods of this node.
+
+    node_cidrs: the own Node's podCIDRs, which decide if there is one of an address' family; else a host route does, unless
+    node_cidrs_alone. within: where there is one of the family, pods are in one of these CIDRs besides: with those of all
+    the cluster's pods it takes both, for what another node's pod is answered does not come back here. devices: if not None,
+    a pod is what is reached through one of them, and nothing else counts.
+    """
+
+    node_cidrs: tuple[Network, ...] = ()
+    node_cidrs_alone: bool = False
+    within: tuple[Network, ...] = ()
+    devices: frozenset[int] | None = None
+
+
+def _is_pod(address: str, path: Path, pods: Pods) -> bool:
+    if pods.devices is not None:
+        return path.device in pods.devices
+    parsed = ipaddress.ip_address(address)
+    within = [network for network in pods.within if network.version == parsed.version]
+    if within and not any(parsed in network for network in within):
+        return False
+    alike = [network for network in pods.node_cidrs if network.version == parsed.version]
+    if alike or pods.node_cidrs_alone:
+        return any(parsed in network for network in alike)
+    return path.whole and path.on_link and not path.by_default_device
+
+
+def placement_of(address: str, path: Path | None, pods: Pods) -> Placement:
+    """Tell an address' place."""
     if path is None:
         return Placement()
     if path.local:
         return Placement(reached=True, own=True, device=path.device)
-    parsed = ipaddress.ip_address(address)
-    alike = [network for network in pod_cidrs if network.version == parsed.version]
-    own_route = path.whole and path.on_link
-    is_pod = any(parsed in network for network in alike) if alike else own_route and not path.by_default_device
-    return Placement(reached=True, local_pod=is_pod, host_route=own_route, device=path.device)
+    is_pod = _is_pod(address, path, pods)
+    return Placement(reached=True, local_pod=is_pod, host_route=path.whole and path.on_link, device=path.device)
 
 
 def keeps_client(client_address: str, client: Placement, endpoint_address: str, endpoint: Placement) -> bool:

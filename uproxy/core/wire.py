@@ -63,6 +63,29 @@ class WireServiceSpec(_Wire):
     ports: list[WireServicePort | None] | None = None
     session_affinity: str | None = None
     session_affinity_config: WireAffinityConfig | None = None
+    internal_traffic_policy: str | None = None
+    external_traffic_policy: str | None = None
+    health_check_node_port: int | None = None
+    load_balancer_source_ranges: list[object] | None = None
+
+
+class WireIngress(_Wire):
+    """An entry of status.loadBalancer.ingress. Its ports are errors for people to read."""
+
+    ip: object = None
+    ip_mode: str | None = None
+
+
+class WireLoadBalancer(_Wire):
+    """status.loadBalancer."""
+
+    ingress: list[WireIngress | None] | None = None
+
+
+class WireServiceStatus(_Wire):
+    """A Service's status."""
+
+    load_balancer: WireLoadBalancer | None = None
 
 
 class WireService(_Wire):
@@ -70,6 +93,7 @@ class WireService(_Wire):
 
     metadata: WireMeta | None = None
     spec: WireServiceSpec | None = None
+    status: WireServiceStatus | None = None
 
 
 class WireConditions(_Wire):
@@ -80,12 +104,26 @@ class WireConditions(_Wire):
     terminating: bool | None = None
 
 
+class WireHint(_Wire):
+    """An entry of an endpoint's hints.forNodes or hints.forZones."""
+
+    name: str | None = None
+
+
+class WireHints(_Wire):
+    """An endpoint's hints."""
+
+    for_nodes: list[WireHint | None] | None = None
+    for_zones: list[WireHint | None] | None = None
+
+
 class WireEndpoint(_Wire):
     """An entry of an EndpointSlice's endpoints."""
 
     addresses: list[object] | None = None
     conditions: WireConditions | None = None
     node_name: str | None = None
+    hints: WireHints | None = None
 
 
 class WireSlicePort(_Wire):
