@@ -84,6 +84,22 @@ def test_a_source_port_in_use_is_passed_by_and_without_a_free_one_the_nodes_addr
 
 
 @needs_root
+def test_a_pair_that_holds_half_of_the_ports_in_one_piece_still_gets_the_others(start_plane: Callable[..., RunningPlane]) -> None:
+    """Its next attempts would all be neighbours of the first, and in use too, if they were not spread."""
+    plane = start_plane(Config(tcp=TcpSettings(source_ports=(61900, 61963), source_port_attempts=4)), client_addresses=KeepAll())
+    with Server(echo) as server, ExitStack() as stack:
+        key = plane.serve(server.endpoint, keep_client_address=True)
+        for _ in range(32):
+            ping(stack.enter_context(connect(key, source="127.0.0.5")))
+        for _ in range(64):
+            with connect(key, source="127.0.0.5") as client:
+                ping(client)
+            plane.until(lambda: plane.plane.open_connections == 32)
+    assert plane.counters.kept_address_fallbacks == {}
+    assert plane.counters.kept_addresses == 96
+
+
+@needs_root
 def test_an_explicit_source_port_is_free_again_as_soon_as_its_connection_has_ended(start_plane: Callable[..., RunningPlane]) -> None:
     plane = start_plane(Config(tcp=TcpSettings(source_ports=(61990, 61999))), client_addresses=KeepAll())
     with Server(echo) as server:

@@ -21,6 +21,7 @@ from uproxy.dataplane.resetting import PendingReset, is_sent, reset
 if TYPE_CHECKING:
     import _socket
 
+    from uproxy.core.model import Endpoint
     from uproxy.dataplane.tcp import TcpListener
 
 
@@ -36,12 +37,13 @@ def name_of(error: OSError) -> str:
 class Connection:
     """A client's socket and an endpoint's, both connected. Exactly two descriptors, six while bytes wait in pipes."""
 
-    __slots__ = ("_listener", "_tcp", "client", "upstream")
+    __slots__ = ("_listener", "_tcp", "client", "endpoint", "upstream")
     client: Side
     upstream: Side
 
-    def __init__(self, listener: TcpListener, client: _socket.socket, upstream: _socket.socket) -> None:
+    def __init__(self, listener: TcpListener, client: _socket.socket, upstream: _socket.socket, endpoint: Endpoint | None) -> None:
         self._listener = listener
+        self.endpoint = endpoint
         self._tcp = listener.tcp
         traffic = listener.traffic
         self.client = Side(self, client, traffic.upload, self._tcp)

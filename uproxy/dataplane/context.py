@@ -21,10 +21,12 @@ from msgspec import Struct
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Iterable
 
     from uproxy.config import Config
-    from uproxy.core.balance import Balancer, Ejector
-    from uproxy.core.model import RouteKey, ServicePortName
+    from uproxy.core.admission import Lists
+    from uproxy.core.balance import Balancing, Ejector
+    from uproxy.core.model import Endpoint, RouteKey, ServicePortName
     from uproxy.dataplane.counters import Counters, TrafficRegister
     from uproxy.dataplane.descriptors import Descriptors
     from uproxy.dataplane.flows import Flows
@@ -68,11 +70,18 @@ class Listener(Protocol):
 
     binding: Binding
     service_port: ServicePortName
-    balancer: Balancer
+    balancer: Balancing
     keep_client_address: bool
+    admitted: Lists
 
-    def endpoints_changed(self) -> None:
-        """Take note that the balancer (perhaps a new one) has other endpoints: flows to those that left end now."""
+    def admit(self, lists: Lists) -> None:
+        """Drop who is not in each of the lists from now on; open connections stay. Raises ListenError."""
+
+    def endpoints_changed(self, still_serving: Iterable[Endpoint] = ()) -> None:
+        """Take note that the balancer (perhaps a new one) has other endpoints: flows to those that left end now.
+
+        still_serving: endpoints that the balancer does not have, but where flows may stay.
+        """
 
     def close(self) -> int:
         """Stop listening at once; give the number of TCP connections that stay open. UDP flows end."""

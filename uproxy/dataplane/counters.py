@@ -95,7 +95,10 @@ class TrafficRegister:
 
 
 class Counters:
-    """What the whole data path counted beside each ServicePort's Traffic; reasons are errno names or words."""
+    """What the whole data path counted beside each ServicePort's Traffic; reasons are errno names or words.
+
+    From least_connections on: what annotations brought about. held: connections that wait for an endpoint now.
+    """
 
     def __init__(self) -> None:
         self.connect_attempts = 0
@@ -111,6 +114,13 @@ class Counters:
         self.spliced_bytes = 0
         self.flow_evictions: dict[str, int] = {}
         self.datagrams_dropped: dict[str, int] = {}
+        self.least_connections = 0
+        self.proxy_headers: dict[str, int] = {}
+        self.connections_drained = 0
+        self.connections_over_limit = 0
+        self.idle_timeouts = 0
+        self.held = 0
+        self.hold_outcomes: dict[str, int] = {}
 
 
 def count(reasons: dict[str, int], reason: str) -> None:

@@ -11,7 +11,7 @@ import errno
 import os
 import socket
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from uproxy.dataplane.accepting import EXHAUSTED
 from uproxy.dataplane.connection import Connection
@@ -38,25 +38,32 @@ class Dial:
 
     A refused, reset or unreachable attempt moves on to another endpoint at once. One that is not answered in time
     does as well, and uses up an entry of connect_timeouts; it may be repeated when there is no other endpoint.
+    endpoint: the one that is being tried. connection: makes what the client gets.
     """
 
-    __slots__ = ("_address", "_client", "_endpoint", "_listener", "_refused", "_seen", "_slow", "_tcp", "_timeouts", "_upstream")
+    __slots__ = ("_address", "_client", "_listener", "_refused", "_seen", "_slow", "_tcp", "_timeouts", "_upstream", "endpoint")
+    connection: ClassVar[type[Connection]] = Connection
 
     def __init__(self, listener: TcpListener, client: _socket.socket, address: str) -> None:
         self._listener = listener
         self._tcp = listener.tcp
         self._client = client
         self._address = address
-        self._endpoint: Endpoint | None = None
+        self.endpoint: Endpoint | None = None
         self._upstream: _socket.socket | None = None
         self._refused = self._slow = NONE_YET
         self._timeouts = self._seen = 0
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether an attempt waits for its result."""
+        return self._upstream is not None
 
     def start(self) -> None:
         """Begin an attempt; on an immediate failure the next one, until one is under way or there is none left."""
         tcp, listener = self._tcp, self._listener
         while True:
-            endpoint = self._endpoint = self._choose()
+            endpoint = self.endpoint = self._choose()
             if endpoint is None:
                 self._give_up()
                 return
@@ -90,11 +97,11 @@ class Dial:
             self._refuse(error)
             self.start()
             return
-        if self._endpoint is not None:
-            self._tcp.ejector.succeeded(self._endpoint)
+        if self.endpoint is not None:
+            self._tcp.ejector.succeeded(self.endpoint)
         self._tcp.attempts[self._timeouts].discard(self)
         self._upstream = None
-        connection = Connection(self._listener, self._client, upstream)
+        connection = self.connection(self._listener, self._client, upstream, self.endpoint)
         self._listener.hand_over(self, connection)
         try:
             connection.start(self._seen, mask)
@@ -114,8 +121,8 @@ class Dial:
         self._tcp.reactor.tick()
         self._drop_upstream()
         self._failed(TIMEOUT)
-        if self._endpoint is not None:
-            self._slow = (*self._slow, self._endpoint)
+        if self.endpoint is not None:
+            self._slow = (*self._slow, self.endpoint)
         self._timeouts += 1
         if not self._seen:
             self._watch_client()
@@ -151,11 +158,11 @@ class Dial:
             count(self._tcp.counters.connect_failures, errno.errorcode[error])
         else:
             self._failed(errno.errorcode.get(error, os.strerror(error)))
-        if self._endpoint is not None:
-            self._refused = (*self._refused, self._endpoint)
+        if self.endpoint is not None:
+            self._refused = (*self._refused, self.endpoint)
 
     def _failed(self, reason: str) -> None:
-        tcp, endpoint = self._tcp, self._endpoint
+        tcp, endpoint = self._tcp, self.endpoint
         count(tcp.counters.connect_failures, reason)
         if endpoint is not None and tcp.ejector.failed(endpoint, tcp.reactor.now):
             tcp.counters.ejections += 1

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from uproxy.core.model import Protocol
+from uproxy.core.model import NO_OPTIONS, Protocol
+from uproxy.dataplane.draining import Draining
 from uproxy.dataplane.tcp import TcpListener
 from uproxy.dataplane.tcp_context import TcpContext
 from uproxy.dataplane.udp import UdpListener
@@ -16,14 +17,21 @@ from uproxy.dataplane.udp import UdpListener
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from uproxy.core.balance import Balancer
-    from uproxy.core.model import RouteKey, ServicePortName
+    from uproxy.core.admission import Lists
+    from uproxy.core.balance import Balancing
+    from uproxy.core.model import Endpoint, ObjectKey, RouteKey, ServiceOptions, ServicePortName
+    from uproxy.dataplane.connection import Connection
     from uproxy.dataplane.context import Binding, Context, Listener
     from uproxy.dataplane.counters import Traffic
+    from uproxy.dataplane.dialing import Dial
+    from uproxy.dataplane.resetting import PendingReset
 
 
 class Dataplane:
-    """Opens, changes and closes listeners. on_drained(key): the last connection of a closed key's listeners has ended."""
+    """Opens, changes and closes listeners. on_drained(key): the last connection of a closed key's listeners has ended.
+
+    drain(left): endpoints have left a Service whose connections are not to stay with them, or are listed again.
+    """
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -31,38 +39,60 @@ class Dataplane:
         self._open: dict[RouteKey, Listener] = {}
         self._draining: dict[RouteKey, set[TcpListener]] = {}
         self.on_drained: Callable[[RouteKey], None] = _nobody_asks
+        self._leaving = Draining(context.loop, context.counters, self._connections_of)
+        self.drain = self._leaving.note
 
-    def open(self, binding: Binding, service_port: ServicePortName, balancer: Balancer, *, keep_client_address: bool) -> None:
-        """Listen on a binding whose key has no open listener. Raises ListenError: address, reason, remedy."""
+    def on_held(self, tell: Callable[[ServicePortName], None]) -> None:
+        """Have tell(service_port) called whenever a connection begins to wait for an endpoint."""
+        self._tcp.holding.on_held = tell
+
+    def open(
+        self, binding: Binding, service_port: ServicePortName, balancer: Balancing, *,
+        keep_client_address: bool, admitted: Lists = (), options: ServiceOptions = NO_OPTIONS,
+    ) -> None:  # fmt: skip
+        """Listen on a binding whose key has no open listener; drop who is not admitted. Raises ListenError: address, reason, remedy."""
         if binding.key.protocol is Protocol.TCP:
             self._open[binding.key] = TcpListener(
-                binding, service_port, balancer, keep_client_address=keep_client_address, tcp=self._tcp, drained=self._drained
-            )
+                binding, service_port, balancer, keep_client_address=keep_client_address,
+                tcp=self._tcp, drained=self._drained, admitted=admitted, options=options,
+            )  # fmt: skip
         else:
-            self._open[binding.key] = UdpListener(binding, service_port, balancer, keep_client_address, self._context)
+            self._open[binding.key] = UdpListener(
+                binding, service_port, balancer, keep_client_address=keep_client_address, context=self._context, admitted=admitted
+            )
 
-    def update(self, key: RouteKey, balancer: Balancer, *, keep_client_address: bool) -> None:
-        """Take note that what is behind an open listener changed, perhaps whose it is. UDP flows to endpoints that left end now."""
+    def update(
+        self, key: RouteKey, balancer: Balancing, *, keep_client_address: bool, admitted: Lists = (),
+        options: ServiceOptions = NO_OPTIONS, still_serving: Iterable[Endpoint] = (),
+    ) -> None:  # fmt: skip
+        """Take note that what is behind an open listener changed, perhaps whose it is.
+
+        UDP flows end now whose endpoint is neither the balancer's nor among still_serving.
+        Raises ListenError when the kernel does not take the lists of who is admitted; the former ones hold then.
+        """
         listener = self._open[key]
+        listener.admit(admitted)
         if listener.service_port != balancer.service_port:
-            self._pass_on(listener, balancer, keep_client_address=keep_client_address)
+            self._pass_on(listener, balancer, keep_client_address=keep_client_address, options=options)
             return
+        if isinstance(listener, TcpListener):
+            listener.set_options(options)
         listener.balancer = balancer
         listener.keep_client_address = keep_client_address
-        listener.endpoints_changed()
+        listener.endpoints_changed(still_serving)
 
-    def _pass_on(self, former: Listener, balancer: Balancer, *, keep_client_address: bool) -> None:
+    def _pass_on(self, former: Listener, balancer: Balancing, *, keep_client_address: bool, options: ServiceOptions) -> None:
         """Let another ServicePort have the address. TCP: nothing that waits to be accepted is lost."""
         if not isinstance(former, TcpListener):
             self.close(former.binding.key)
-            self.open(former.binding, balancer.service_port, balancer, keep_client_address=keep_client_address)
+            self.open(former.binding, balancer.service_port, balancer, keep_client_address=keep_client_address, admitted=former.admitted)
             return
         key = former.binding.key
         if former.connections:
             self._draining.setdefault(key, set()).add(former)
         self._open[key] = TcpListener(
             former.binding, balancer.service_port, balancer, keep_client_address=keep_client_address,
-            tcp=self._tcp, drained=self._drained, former=former,
+            tcp=self._tcp, drained=self._drained, former=former, admitted=former.admitted, options=options,
         )  # fmt: skip
 
     def close(self, key: RouteKey) -> int:
@@ -108,6 +138,7 @@ class Dataplane:
     def shut_down(self) -> None:
         """End everything: listeners, connections, flows, timers. The reactor is its owner's to stop."""
         self.stop_listening()
+        self._leaving.clear()
         self.abort_all()
         self._tcp.close()
         self._context.flows.stop()
@@ -129,6 +160,11 @@ class Dataplane:
     def _tcp_listeners(self) -> list[TcpListener]:
         found = [listener for listener in self._open.values() if isinstance(listener, TcpListener)]
         return found + [listener for listeners in self._draining.values() for listener in listeners]
+
+    def _connections_of(self, service: ObjectKey) -> list[Dial | Connection | PendingReset]:
+        """Give every connection of a Service."""
+        theirs = (listener for listener in self._tcp_listeners() if listener.service_port[:2] == service)
+        return [connection for listener in theirs for connection in listener.connections]
 
     def _drained(self, listener: TcpListener) -> None:
         key = listener.binding.key

@@ -12,20 +12,25 @@ import os
 import socket
 from typing import TYPE_CHECKING, Final
 
+from uproxy.core.model import NO_OPTIONS
 from uproxy.dataplane.accepting import BUDGET, EXHAUSTED
+from uproxy.dataplane.admitting import admit
+from uproxy.dataplane.annotated import AnnotatedConnection, AnnotatedDial
+from uproxy.dataplane.connection import Connection
 from uproxy.dataplane.counters import count
 from uproxy.dataplane.dialing import Dial
 from uproxy.dataplane.reactor import READ
+from uproxy.dataplane.silence import Silence
 from uproxy.dataplane.upstream import SOCKET_TYPE, transparent_option
 from uproxy.errors import ListenError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from uproxy.config import TcpSettings
-    from uproxy.core.balance import Balancer
-    from uproxy.core.model import ServicePortName
-    from uproxy.dataplane.connection import Connection
+    from uproxy.core.admission import Lists
+    from uproxy.core.balance import Balancing
+    from uproxy.core.model import Endpoint, ServiceOptions, ServicePortName
     from uproxy.dataplane.context import Binding
     from uproxy.dataplane.resetting import PendingReset
     from uproxy.dataplane.tcp_context import TcpContext
@@ -46,6 +51,8 @@ REMEDIES: Final = {
     errno.EPERM: "IP_TRANSPARENT and SO_MARK need CAP_NET_ADMIN",
     errno.EMFILE: "raise the limit of open files (ulimit -n, LimitNOFILE=)",
     errno.ENOSPC: "raise fs.epoll.max_user_watches",
+    errno.ENOMEM: "raise net.core.optmem_max, which limits how many source ranges a listener may have",
+    errno.E2BIG: "a listener may have fewer source ranges: join some",
 }
 
 
@@ -56,19 +63,24 @@ class TcpListener:
     """
 
     def __init__(
-        self, binding: Binding, service_port: ServicePortName, balancer: Balancer, *, keep_client_address: bool,
-        tcp: TcpContext, drained: Callable[[TcpListener], None], former: TcpListener | None = None,
+        self, binding: Binding, service_port: ServicePortName, balancer: Balancing, *, keep_client_address: bool,
+        tcp: TcpContext, drained: Callable[[TcpListener], None], former: TcpListener | None = None, admitted: Lists = (),
+        options: ServiceOptions = NO_OPTIONS,
     ) -> None:  # fmt: skip
         self.binding = binding
         self.service_port = service_port
         self.balancer = balancer
         self.keep_client_address = keep_client_address
+        self.admitted = admitted
         self.tcp = tcp
         self.connections: set[Dial | Connection | PendingReset] = set()
+        self.options = NO_OPTIONS
+        self._dial: type[Dial] = Dial
+        self.set_options(options)
         self._drained = drained
         self._batch = tcp.settings.accept_batch
         self._family = socket.AF_INET6 if ":" in binding.key.vip else socket.AF_INET
-        self._sock: _socket.socket | None = former.hand_over_socket() if former else listening_socket(binding, tcp)
+        self._sock: _socket.socket | None = former.hand_over_socket() if former else listening_socket(binding, tcp, admitted)
         # What socket.accept() calls as well: a bare descriptor, without a socket.socket around it.
         self._accept: Callable[[], tuple[int, tuple[str, int]]] = getattr(self._sock, "_accept")  # noqa: B009 - typeshed does not list it
         if former:
@@ -94,8 +106,30 @@ class TcpListener:
                 continue
             self._accepted(_socket.socket(self._family, SOCKET_TYPE, socket.IPPROTO_TCP, descriptor), address[0])
 
-    def endpoints_changed(self) -> None:
-        """Do nothing: connections to endpoints that left may go on, new ones ask the balancer."""
+    def endpoints_changed(self, still_serving: Iterable[Endpoint] = ()) -> None:  # noqa: ARG002 - the Listener's parameters
+        """Let connections that wait for an endpoint have one. Those to endpoints that left may go on, new ones ask the balancer."""
+        if self.balancer.endpoints:
+            self.tcp.holding.serve(self)
+
+    def set_options(self, options: ServiceOptions) -> None:
+        """Give the connections accepted from now on what the Service's annotations ask for; the idle timeout is for open ones, too."""
+        before, self.options = self.options, options
+        self._dial = Dial if options == NO_OPTIONS else AnnotatedDial
+        if options.idle_timeout and options.idle_timeout != before.idle_timeout:
+            for connection in self.connections:
+                if isinstance(connection, AnnotatedConnection):
+                    connection.watch_silence()
+                elif isinstance(connection, Connection):
+                    Silence(self, connection)
+
+    def admit(self, lists: Lists) -> None:
+        """Drop who is not in each of the lists from now on; open connections stay. Raises ListenError."""
+        if self._sock is not None and lists != self.admitted:
+            try:
+                admit(self._sock, lists)
+            except OSError as error:
+                raise refusal(self.binding, error) from error
+            self.admitted = lists
 
     def exhausted(self, reason: str) -> None:
         """Pause accepting because of `reason`, unless the listener is closed."""
@@ -114,6 +148,7 @@ class TcpListener:
 
     def close(self) -> int:
         """Stop listening at once; give the number of connections that go on."""
+        self.tcp.holding.refuse(self)
         sock = self._sock
         if sock is not None:
             self._stop_accepting()
@@ -126,6 +161,7 @@ class TcpListener:
         sock = self._sock
         if sock is None:
             raise ListenError(f"{self.binding.key}: the listener is closed")
+        self.tcp.holding.refuse(self)
         self._stop_accepting()
         return sock
 
@@ -164,7 +200,7 @@ class TcpListener:
     def _accepted(self, client: _socket.socket, address: str) -> None:
         self.traffic.accepted += 1
         self.traffic.active += 1
-        dial = Dial(self, client, address)
+        dial = self._dial(self, client, address)
         self.connections.add(dial)
         try:
             dial.start()
@@ -190,7 +226,7 @@ class TcpListener:
         self._drained(self)
 
 
-def listening_socket(binding: Binding, tcp: TcpContext) -> _socket.socket:
+def listening_socket(binding: Binding, tcp: TcpContext, admitted: Lists) -> _socket.socket:
     """Make a listening socket with everything that accepted ones inherit. Raises ListenError saying what would help."""
     key = binding.key
     family = socket.AF_INET6 if ":" in key.vip else socket.AF_INET
@@ -202,6 +238,8 @@ def listening_socket(binding: Binding, tcp: TcpContext) -> _socket.socket:
         for level, name, value in listener_options(binding, family, tcp.settings):
             sock.setsockopt(level, name, value)
         sock.bind((key.vip, binding.port))
+        if admitted:
+            admit(sock, admitted)
         sock.listen(tcp.settings.backlog)
     except OSError as error:
         if sock is not None:

@@ -1,6 +1,7 @@
 """What all TCP listeners and connections share, in one object that the hot path reaches in one step.
 
-Owns the pipes, the deadlines of connect attempts, the sweep of half-closed connections and the gate of accepting.
+Owns the pipes, the deadlines of connect attempts, the sweep of half-closed connections, those that are held for want
+of an endpoint, and the gate of accepting.
 Knows nothing of a single connection's course.
 """
 
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from uproxy.dataplane.accepting import AcceptGate
 from uproxy.dataplane.deadlines import Deadlines, Settling
+from uproxy.dataplane.holding import Holding
 from uproxy.dataplane.pipes import Pipes
 from uproxy.dataplane.upstream import Upstreams
 
@@ -50,6 +52,7 @@ class TcpContext:
         self.pipes = Pipes(settings.pipes, settings.pipe_bytes, context.descriptors)
         self.upstreams = Upstreams(settings, context.client_addresses, context.counters)
         self.gate = AcceptGate(context, settings.accept_pause)
+        self.holding = Holding(self.loop, settings.held_connections, context.counters)
         self.attempts: list[Deadlines[Dial]] = [Deadlines(self.loop, timeout, _timed_out) for timeout in settings.connect_timeouts]
         # Five system calls that nearly every short connection is spared: 2.5 % of its CPU. Later by less than a tenth of
         # the earliest moment at which any of them has an effect.

@@ -13,15 +13,17 @@ import errno
 import os
 from typing import TYPE_CHECKING, Final
 
+from uproxy.dataplane.admitting import admit
 from uproxy.dataplane.reactor import READ
 from uproxy.dataplane.udp_flow import Flow
 from uproxy.dataplane.udp_sockets import OUT_OF_ROOM, connect, kernel_drops, listening_socket
 from uproxy.errors import ListenError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-    from uproxy.core.balance import Balancer
+    from uproxy.core.admission import Lists
+    from uproxy.core.balance import Balancing
     from uproxy.core.model import Endpoint, ServicePortName
     from uproxy.dataplane.context import Binding, Context
     from uproxy.dataplane.udp_flow import Client
@@ -41,7 +43,8 @@ class UdpListener:
     """
 
     def __init__(
-        self, binding: Binding, service_port: ServicePortName, balancer: Balancer, keep_client_address: bool, context: Context,  # noqa: FBT001 - a value of the route, passed on
+        self, binding: Binding, service_port: ServicePortName, balancer: Balancing, *, keep_client_address: bool,
+        context: Context, admitted: Lists = (),
     ) -> None:  # fmt: skip
         self.binding = binding
         self.balancer = balancer
@@ -56,7 +59,8 @@ class UdpListener:
         self._living = 0
         self._kernel_drops = 0
         self._closed = False
-        self._sock = listening_socket(binding, context.config.udp.receive_buffer)
+        self.admitted = admitted
+        self._sock = listening_socket(binding, context.config.udp.receive_buffer, admitted)
         try:
             self.reactor.add(self._sock.fileno(), READ, self._on_readable)
         except OSError as error:
@@ -67,13 +71,23 @@ class UdpListener:
         self.traffic = context.traffic.acquire(service_port)
         self.sent = self.traffic.download
 
-    def endpoints_changed(self) -> None:
-        """End the flows whose endpoint is not the balancer's any more: their clients' next datagrams go elsewhere from now on."""
-        staying = frozenset(self.balancer.endpoints)
+    def endpoints_changed(self, still_serving: Iterable[Endpoint] = ()) -> None:
+        """End the flows whose endpoint serves no more: their clients' next datagrams go elsewhere from now on."""
+        staying = frozenset(self.balancer.endpoints).union(still_serving)
         leaving = [flow for flow in self._flows.values() if flow.endpoint not in staying]
         for flow in leaving:
             del self._flows[flow.client]
         self._context.flows.end_all(leaving, "endpoint_removed")
+
+    def admit(self, lists: Lists) -> None:
+        """Drop who is not in each of the lists from now on, also the clients of open flows. Raises ListenError."""
+        if lists != self.admitted:
+            self.note_kernel_drops()
+            try:
+                admit(self._sock, lists)
+            except OSError as error:
+                raise ListenError(f"{self.binding.key}: the list of who is admitted: {error.strerror}") from error
+            self.admitted = lists
 
     def close(self) -> int:
         """Stop listening at once and end all flows; no connection stays open. Never called by a handler of the reactor.
@@ -92,9 +106,12 @@ class UdpListener:
         return 0
 
     def note_kernel_drops(self) -> None:
-        """Count the datagrams that found the listener's receive buffer full since the last call: one system call, for who scrapes."""
+        """Count what the kernel has dropped at the listener since the last call: one system call, for who scrapes.
+
+        It has one number for datagrams that found the receive buffer full and for those of clients who are not admitted.
+        """
         drops = kernel_drops(self._sock)
-        self._count_drops("listener_buffer_full", (drops - self._kernel_drops) & 0xFFFFFFFF)
+        self._count_drops("not_admitted" if self.admitted else "listener_buffer_full", (drops - self._kernel_drops) & 0xFFFFFFFF)
         self._kernel_drops = drops
 
     def _on_readable(self, _mask: int) -> None:

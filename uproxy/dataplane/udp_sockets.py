@@ -13,11 +13,13 @@ import struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from uproxy.core.model import Endpoint
+from uproxy.dataplane.admitting import admit
 from uproxy.dataplane.counters import count
 from uproxy.dataplane.upstream import transparent_option
 from uproxy.errors import ListenError
 
 if TYPE_CHECKING:
+    from uproxy.core.admission import Lists
     from uproxy.dataplane.context import Binding, Context
 
 # What goes away when another flow ends: descriptors, memory, watches of the epoll, free local ports (EAGAIN of connect(2)).
@@ -39,6 +41,8 @@ REMEDIES: Final[dict[int | None, str]] = {
     errno.EACCES: "; ports below 1024 need CAP_NET_BIND_SERVICE",
     errno.EPERM: "; IP_TRANSPARENT and SO_MARK need CAP_NET_ADMIN",
     errno.EMFILE: "; raise the limit of open files (ulimit -n, LimitNOFILE=)",
+    errno.ENOMEM: "; raise net.core.optmem_max, which limits how many source ranges a listener may have",
+    errno.E2BIG: "; a listener may have fewer source ranges: join some",
 }
 
 
@@ -66,7 +70,7 @@ def udp_socket(family: int) -> _socket.socket:
     return sock
 
 
-def listening_socket(binding: Binding, receive_buffer: int) -> _socket.socket:
+def listening_socket(binding: Binding, receive_buffer: int, admitted: Lists = ()) -> _socket.socket:
     """Make a listener's socket, bound and with all its options; raises ListenError."""
     where = Endpoint(binding.key.vip, binding.port)
     try:
@@ -75,6 +79,8 @@ def listening_socket(binding: Binding, receive_buffer: int) -> _socket.socket:
         raise ListenError(f"{binding.key}: no socket for it: {error.strerror}{REMEDIES.get(error.errno, '')}") from error
     try:
         _configure(sock, binding, receive_buffer)
+        if admitted:
+            admit(sock, admitted)
         sock.bind(where)
     except OSError as error:
         sock.close()

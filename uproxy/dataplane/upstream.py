@@ -119,6 +119,7 @@ class Upstreams:
             except OSError as error:
                 sock.close()
                 if error.errno in PORT_TAKEN:
+                    self._leap()
                     continue
                 count(self._counters.kept_address_fallbacks, errno.errorcode.get(error.errno or 0, "unknown"))
                 return None
@@ -127,6 +128,7 @@ class Upstreams:
             except OSError as error:
                 if error.errno not in PORT_TAKEN:
                     raise
+                self._leap()
                 continue
             self._counters.kept_addresses += 1
             return sock
@@ -137,3 +139,12 @@ class Upstreams:
         port = self._next_port
         self._next_port = port + 1 if port < self._last_port else self._first_port
         return port
+
+    def _leap(self) -> None:
+        """Go on a good way off: the neighbours of a port in use were mostly taken at the same time, and by the same pair.
+
+        The attempts of one connection are spread over the whole range, so that a pair falls back only when it holds most of it.
+        """
+        count = self._last_port - self._first_port + 1
+        leap = max(count // self._port_attempts - 1, 0)
+        self._next_port = self._first_port + (self._next_port - self._first_port + leap) % count
