@@ -5,9 +5,11 @@ from __future__ import annotations
 import ipaddress
 
 import pytest
+from msgspec.structs import replace
 
-from uproxy.core.source_address import Path, Placement, keeps_client, placement_of
+from uproxy.core.source_address import Path, Placement, Pods, keeps_client, placement_of
 
+NODE_CIDRS = Pods((ipaddress.ip_network("10.1.0.0/24"),))
 BRIDGE, VETH, OTHER_VETH, UPLINK = 5, 6, 7, 2
 
 OWN = Placement(reached=True, own=True, device=1)
@@ -83,7 +85,7 @@ def path(*, local: bool = False, whole: bool = True, on_link: bool = True, by_de
     ],
 )
 def test_without_pod_cidrs_an_on_link_host_route_makes_a_local_pod(found: Path | None, expected: Placement) -> None:
-    assert placement_of("10.1.0.1", found, ()) == expected
+    assert placement_of("10.1.0.1", found, Pods()) == expected
 
 
 @pytest.mark.parametrize(
@@ -98,10 +100,32 @@ def test_without_pod_cidrs_an_on_link_host_route_makes_a_local_pod(found: Path |
     ],
 )
 def test_pod_cidrs_decide_for_their_family(address: str, found: Path, is_pod: bool) -> None:  # noqa: FBT001 - a column of the table
-    assert placement_of(address, found, [ipaddress.ip_network("10.1.0.0/24")]).local_pod is is_pod
+    assert placement_of(address, found, NODE_CIDRS).local_pod is is_pod
 
 
 def test_an_address_of_the_node_inside_its_pod_cidr_is_no_pod() -> None:
-    found = placement_of("10.1.0.1", path(local=True), [ipaddress.ip_network("10.1.0.0/24")])
+    found = placement_of("10.1.0.1", path(local=True), NODE_CIDRS)
     assert found.own
     assert not found.local_pod
+
+
+CLUSTER = (ipaddress.ip_network("10.0.0.0/8"),)
+
+
+@pytest.mark.parametrize(
+    ("pods", "address", "found", "is_pod"),
+    [
+        pytest.param(Pods(within=CLUSTER), "10.1.0.1", path(), True, id="a pod of the cluster behind a host route"),
+        pytest.param(Pods(within=CLUSTER), "10.1.0.1", path(whole=False), False, id="a pod of another node"),
+        pytest.param(Pods(within=CLUSTER), "11.1.0.1", path(), False, id="no pod, though behind a host route"),
+        pytest.param(Pods(within=CLUSTER), "fd00::1", path(), True, id="a family without a cluster CIDR"),
+        pytest.param(replace(NODE_CIDRS, within=CLUSTER), "10.1.0.1", path(whole=False), True, id="a pod by both CIDRs"),
+        pytest.param(replace(NODE_CIDRS, within=CLUSTER), "10.2.0.1", path(), False, id="a pod of the cluster outside the node's CIDR"),
+        pytest.param(replace(NODE_CIDRS, node_cidrs_alone=True), "fd00::1", path(), False, id="a family for which the node has no CIDR"),
+        pytest.param(Pods(devices=frozenset({VETH})), "10.1.0.1", path(whole=False), True, id="behind the pods' device"),
+        pytest.param(Pods(devices=frozenset({BRIDGE})), "10.1.0.1", path(), False, id="behind another device"),
+        pytest.param(replace(NODE_CIDRS, devices=frozenset({BRIDGE})), "10.1.0.1", path(), False, id="CIDRs mean nothing where devices do"),
+    ],
+)
+def test_each_way_of_telling_pods_is_followed(pods: Pods, address: str, found: Path, is_pod: bool) -> None:  # noqa: FBT001 - as above
+    assert placement_of(address, found, pods).local_pod is is_pod

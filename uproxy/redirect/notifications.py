@@ -8,19 +8,18 @@ do about a change. Invariant: when messages were lost (ENOBUFS) it says that som
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import errno
 import socket
 import struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from uproxy import socket_filter
 from uproxy.redirect import nfnetlink, rtnetlink
 from uproxy.redirect.netlink import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-_SO_ATTACH_FILTER: Final = 26
 _SOL_NETLINK: Final = 270
 _ADD_MEMBERSHIP: Final = 1
 _NFNLGRP_NFTABLES: Final = 7
@@ -124,9 +123,7 @@ class Watch:
             self._socket.close()
 
     def _filter(self, alternatives: tuple[Fields, ...]) -> None:
-        program = passing(*alternatives)
-        code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *instruction) for instruction in program))
-        self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(program), ctypes.addressof(code)))
+        socket_filter.attach(self._socket, passing(*alternatives))
 
     def _readable(self) -> None:
         for _ in range(_READS):

@@ -10,13 +10,14 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING, Final
 
-from uproxy.core.source_address import Network, Path, Placement, keeps_client, placement_of
+from uproxy.core.source_address import Path, Placement, Pods, keeps_client, placement_of
 from uproxy.redirect import notifications, policy_routes
 from uproxy.redirect.netlink import NETLINK_ROUTE, NetlinkError, NetlinkSocket
+from uproxy.redirect.pod_networks import BY_NODE, Detection, devices
 from uproxy.redirect.rtnetlink import LOCAL, TABLE_MAIN, host_prefix, matching_route, routes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from uproxy.core.model import Endpoint
 
@@ -25,21 +26,21 @@ _REMEMBERED: Final = 65536
 
 
 class ClientAddresses:
-    """Tells for each connection whether it keeps the client's address. pod_cidrs: of the own Node; without them host routes decide."""
+    """Tells for each connection whether it keeps the client's address. pod_cidrs: of the own Node; detection: the settings."""
 
-    def __init__(self, pod_cidrs: Iterable[str] = ()) -> None:
+    def __init__(self, pod_cidrs: Iterable[str] = (), detection: Detection = BY_NODE) -> None:
         self._kernel = NetlinkSocket(NETLINK_ROUTE)
         self._places: dict[str, Placement] = {}
         self._default_devices: frozenset[int] | None = None
         self._watch: notifications.Watch | None = None
-        self._pod_cidrs: tuple[Network, ...] = ()
-        self.set_pod_cidrs(pod_cidrs)
+        self._pods: Pods | None = None
+        self._told = (tuple(pod_cidrs), detection)
 
-    def set_pod_cidrs(self, pod_cidrs: Iterable[str]) -> None:
-        """Take the own Node's podCIDRs, canonical ones."""
-        found = tuple(map(ipaddress.ip_network, pod_cidrs))
-        if found != self._pod_cidrs:
-            self._pod_cidrs = found
+    def set_pod_cidrs(self, pod_cidrs: Iterable[str], detection: Detection = BY_NODE) -> None:
+        """Take the own Node's podCIDRs, canonical ones, and how pods are told."""
+        told = (tuple(pod_cidrs), detection)
+        if told != self._told:
+            self._told = told
             self.forget()
 
     def keeps(self, client: str, endpoint: Endpoint) -> bool:
@@ -48,14 +49,19 @@ class ClientAddresses:
         at = places.get(endpoint.address) or self._find(endpoint.address)
         return keeps_client(client, places.get(client) or self._find(client), endpoint.address, at)
 
-    def watch(self) -> None:
-        """Forget what is remembered whenever the kernel's routing changes. On the running loop; raises NetlinkError."""
-        self._watch = notifications.placement_changes(policy_routes.PROTOCOL, self.forget)
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Forget what is remembered whenever the kernel's routing changes, and call changed(). On the running loop; raises NetlinkError."""
+
+        def forget() -> None:
+            self.forget()
+            changed()
+
+        self._watch = notifications.placement_changes(policy_routes.PROTOCOL, forget)
 
     def forget(self) -> None:
         """Look everything up again."""
         self._places.clear()
-        self._default_devices = None
+        self._default_devices = self._pods = None
 
     def close(self) -> None:
         """Stop watching."""
@@ -66,9 +72,25 @@ class ClientAddresses:
     def _find(self, address: str) -> Placement:
         if len(self._places) >= _REMEMBERED:
             self._places.clear()
-        found = placement_of(address, self._path(address), self._pod_cidrs)
+        path = self._path(address)
+        found = placement_of(address, path, self._pods or self._find_pods())
         self._places[address] = found
         return found
+
+    def _find_pods(self) -> Pods:
+        """Say what tells pods. Which devices there are is asked once, until links change; if the kernel does not say there are none."""
+        cidrs, detection = self._told
+        behind: frozenset[int] | None = None
+        if detection.by_device:
+            try:
+                behind = devices(self._kernel, detection)
+            except (NetlinkError, OSError):
+                behind = frozenset()
+        within = detection.cluster_cidrs if detection.mode == "ClusterCIDR" else ()
+        networks = (tuple(map(ipaddress.ip_network, each)) for each in (cidrs, within))
+        node_cidrs, cluster_cidrs = networks
+        self._pods = Pods(node_cidrs, detection.mode == "NodeCIDR", cluster_cidrs, behind)
+        return self._pods
 
     def _path(self, address: str) -> Path | None:
         try:
