@@ -31,7 +31,13 @@ def test_durations_are_read_as_go_writes_them(text: str, expected: float) -> Non
     assert Duration.parse(text) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("text", ["", "5", "5 s", "s", "-1s", "1d", "1s2", "one"])
+@pytest.mark.parametrize("text", ["1ns", "1.5us", "250ms", "1500ms", "1h0.5s", "30s", "90m", "2562047h"])
+def test_a_duration_that_is_written_out_is_read_as_the_same(text: str) -> None:
+    duration = Duration.parse(text)
+    assert Duration.parse(duration.text()) == pytest.approx(duration, abs=1e-10)
+
+
+@pytest.mark.parametrize("text", ["", "5", "5 s", "s", "-1s", "1d", "1s2", "one", "3000000h", f"{'9' * 400}s"])
 def test_what_is_no_duration_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match="write it like 250ms"):
         Duration.parse(text)
@@ -42,13 +48,13 @@ def test_the_defaults_are_valid() -> None:
 
 
 def test_a_file_lies_over_the_environment_and_other_kinds_are_named(tmp_path: Path) -> None:
-    text = (
-        HEAD
-        + "redirect: none\ntcp: {connectTimeouts: [1s]}\n---\napiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n"
-    )
-    config, others = load(write(tmp_path, text), {"UPROXY_REDIRECT": "routes", "NODE_NAME": " Edge-1 "})
+    other = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n"
+    path = write(tmp_path, f"{HEAD}redirect: none\ntcp: {{connectTimeouts: [1s]}}\n---\n{other}")
+    config, remarks = load(path, {"UPROXY_REDIRECT": "routes", "NODE_NAME": " Edge-1 "})
     assert (config.redirect, config.node_name, list(map(float, config.tcp.connect_timeouts))) == ("none", "edge-1", [1.0])
-    assert others == ["document 2: kubeproxy.config.k8s.io/v1alpha1 KubeProxyConfiguration"]
+    ((place, reason),) = remarks
+    assert place == f"{path}, document 2"
+    assert reason.startswith("kubelet.config.k8s.io/v1beta1 KubeletConfiguration is not read")
 
 
 @pytest.mark.parametrize(
@@ -67,6 +73,17 @@ def test_a_file_lies_over_the_environment_and_other_kinds_are_named(tmp_path: Pa
         ("capture: {deliverMark: 2048}", "capture.sentMark: is the same bit as capture.deliverMark"),
         ("healthzBindAddress: '::1:80'", "healthzBindAddress: '::1:80' is not an IP address and a port"),
         ("nodePortAddresses: [10.0.0.0/33]", "nodePortAddresses: '10.0.0.0/33' is not a CIDR"),
+        ("nodePortAddresses: [10.0.0.1]", "nodePortAddresses: '10.0.0.1' is not a CIDR"),
+        ("nodePortAddresses: [first]", "nor one of primary, localhost, all"),
+        ("detectLocalMode: Cluster", "detectLocalMode: 'Cluster' is not one of ClusterCIDR, NodeCIDR"),
+        ("detectLocalMode: BridgeInterface", "detectLocalMode: BridgeInterface needs podBridgeInterface (detectLocal.bridgeInterface"),
+        ("detectLocalMode: InterfaceNamePrefix", "detectLocalMode: InterfaceNamePrefix needs podInterfaceNamePrefix"),
+        ("clusterCidrs: [10.0.0.0/8, 10.1.0.0/16]", "clusterCidrs: is more than one CIDR per family"),
+        ("oomScoreAdj: 1001", "oomScoreAdj: 1001 is not within the range [-1000, 1000]"),
+        ("bindAddress: node", "bindAddress: 'node' is not an IP address"),
+        ("sync: {debounceLimit: 40s}", "sync.debounceLimit: 40s is longer than sync.resync"),
+        ("logging: {verbosity: -1}", "logging.verbosity: -1 is less than 0"),
+        ("tcp: 5", "document 1: tcp: Expected `object`, got `int`"),
         ("nodeName: Edge", "nodeName: 'Edge' is not lower case"),
         ("udp: {descriptorShare: 1.5}", "udp.descriptorShare: 1.5 is not between 0 and 1"),
     ],
@@ -79,11 +96,23 @@ def test_a_wrong_setting_is_refused_by_file_document_and_field(tmp_path: Path, s
     assert str(caught.value).startswith(path)
 
 
+BOMB = "a0: &a0 [1]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10))
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("a: [", "is not YAML"),
+        ("a: [", "line 2: while parsing a flow node, did not find expected node content"),
         ("- 1\n", "document 1: is not a mapping"),
+        (HEAD + "drainTimeout: 2024-99-99\n", "drainTimeout: not a duration: '2024-99-99'"),
+        (HEAD + "drainTimeout: !!timestamp soon\n", "line 3: the tag 'tag:yaml.org,2002:timestamp' is not known here"),
+        (HEAD + f"a: {'[' * 100_000}{']' * 100_000}\n", "line 3: nested deeper than 64 levels"),
+        (HEAD + BOMB, "comes to more than 100000 values (aliases counted each time)"),
+        ("", "holds no document of kind UproxyConfiguration or KubeProxyConfiguration"),
+        ("# nothing\n---\n", "holds no document of kind"),
+        ("apiVersion: v1\nkind: ConfigMap\n", "holds no document of kind"),
+        ("drainTimeout: 5s\n", "document 1: says no kind (write kind: UproxyConfiguration"),
+        (HEAD + "redirect: none\nredirect: routes\n", "document 1: redirect (line 4) is there twice"),
         (HEAD + "---\n" + HEAD, "documents 1 and 2 are both of kind UproxyConfiguration"),
         ("apiVersion: uproxy.io/v2\nkind: UproxyConfiguration\n", "apiVersion: 'uproxy.io/v2' is not known (write uproxy.io/v1alpha1)"),
     ],

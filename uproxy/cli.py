@@ -8,33 +8,20 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
 
 import click
-from msgspec.structs import replace
 
-from uproxy import __version__
-from uproxy.config_file import load
-from uproxy.config_rules import Duration, SettingError
+from uproxy import __version__, kube_proxy_flags
+from uproxy.config_documents import as_file
+from uproxy.config_file import Flags, load
+from uproxy.config_watch import ConfigFile
 from uproxy.errors import AlreadyRunning, UproxyError, UsageError
-
-if TYPE_CHECKING:
-    from uproxy.config import Config
+from uproxy.kube_proxy_config import Said
 
 USAGE_ERROR: Final = 2
-
-
-class DurationType(click.ParamType[Duration]):
-    """A flag that takes a Go duration."""
-
-    name = "duration"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Duration:
-        """Parse what the operator wrote."""
-        try:
-            return Duration.parse(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
 
 
 def main() -> None:
@@ -82,47 +69,66 @@ def cleanup() -> int:
     return clean()
 
 
+OWN_FLAGS: Final = {
+    "manifests": "manifests",
+    "service_proxy_name": "serviceProxyName",
+    "state_dir": "stateDir",
+    "redirect": "redirect",
+    "keep_client_address": "keepClientAddress",
+    "allow_external_ips": "allowExternalIps",
+    "drain_timeout": "drainTimeout",
+    "exit_on_config_change": "exitOnConfigChange",
+    "loop": "loop",
+}
+"""Flag of uproxy's own -> setting; kube-proxy's are in kube_proxy_fields.py."""
+SWITCH: Final[dict[str, Any]] = {"is_flag": False, "flag_value": "true", "type": click.BOOL, "metavar": "[true|false]"}
+
+
 @commands.command()
-@click.option("--config", "config_file", metavar="FILE", default="", help="Settings as YAML documents (kind UproxyConfiguration).")
+@click.option("--config", "config_file", metavar="FILE", default="", help="Settings: UproxyConfiguration, KubeProxyConfiguration or both.")
+@click.option("--write-config-to", metavar="FILE", help="Write the effective settings to a file, as both kinds of document, and exit.")
 @click.option("--manifests", metavar="DIR", help="Folder with Service, EndpointSlice and Node manifests.")
-@click.option("--kubeconfig", metavar="FILE", help="Where the API server is; default: KUBECONFIG, then what a pod is given.")
-@click.option("--master", metavar="URL", help="The API server's URL, instead of the kubeconfig's.")
 @click.option("--service-proxy-name", metavar="NAME", help="Serve the Services labelled with this name, and no others.")
 @click.option("--state-dir", metavar="DIR", help='Where the last known state is kept; "" keeps none.')
 @click.option("--redirect", type=click.Choice(["nftables", "routes", "none"]), help="How service addresses are captured.")
-@click.option("--node-name", "--hostname-override", metavar="NAME", help="This node's name; default: the host name.")
-@click.option("--nodeport-addresses", "node_port_addresses", metavar="CIDR,...", help="The node's addresses that serve node ports.")
 @click.option("--keep-client-address", type=click.Choice(["auto", "never"]), help="Whether endpoints see the client's address.")
-@click.option("--healthz-bind-address", metavar="A:P", help='Address of /healthz and /livez; "" switches it off.')
-@click.option("--metrics-bind-address", metavar="A:P", help='Address of /metrics and /proxyMode; "" switches it off.')
-@click.option("--drain-timeout", type=DurationType(), help="How long open connections may go on after SIGTERM.")
-@click.option("--logging-format", type=click.Choice(["text", "json"]), help="How facts are written to stderr.")
+@click.option("--allow-external-ips", **SWITCH, help="Whether spec.externalIPs is served; default: true.")
+@click.option("--drain-timeout", metavar="DURATION", help="How long open connections may go on after SIGTERM.")
+@click.option("--exit-on-config-change", **SWITCH, help="End, drained, when the file of --config changes, to be started again.")
 @click.option("--loop", type=click.Choice(["uvloop", "asyncio"]), help="The event loop.")
-def run(config_file: str, **flags: object) -> int:
-    """Serve in the foreground until SIGTERM or SIGINT; rules and routes stay for the next start."""
-    config, others = load(config_file, os.environ)
-    config = _lay_over(config, {name: value for name, value in flags.items() if value is not None})
-    from uproxy.app import run as run_app  # noqa: PLC0415 - a mistake in a flag is told before the rest is loaded
+@click.option("--cleanup", "do_cleanup", **SWITCH, help="Do what `uproxy cleanup` does, and exit.")
+@click.option("--init-only", **SWITCH, help="Do what needs full privileges, and exit: nothing, for uproxy writes no sysctl.")
+@click.option("--version", "show_version", is_flag=False, flag_value="true", metavar="[true|raw]", help="Print the version, and exit.")
+@kube_proxy_flags.options
+def run(**flags: Any) -> int:  # noqa: ANN401 - what click gives: texts, switches, lists of texts
+    """Serve in the foreground until SIGTERM or SIGINT; rules and routes stay for the next start. kube-proxy's flags are taken too."""
+    if flags.pop("show_version") not in {None, "false"}:
+        click.echo(f"uproxy {__version__}")
+        return 0
+    from uproxy import app  # noqa: PLC0415 - `uproxy version` need not load the rest
 
-    return run_app(config, tuple(f"{config_file}, {other}" for other in others))
+    if flags.pop("do_cleanup"):
+        return app.clean()
+    path, write_to, init_only = (flags.pop(name) for name in ("config_file", "write_config_to", "init_only"))
+    load_again = partial(load, path, os.environ, _flags(flags))
+    loaded = load_again()
+    if not write_to and not init_only:
+        return app.run(loaded.config, loaded.remarks, ConfigFile(path, load_again))
+    for place, reason in loaded.remarks:
+        _say(f"warning: {place}: {reason}", 0)
+    return _write(write_to, as_file(loaded.config)) if write_to else 0
 
 
-def _lay_over(config: Config, flags: dict[str, object]) -> Config:
-    """Put the flags over what files and environment say; raises UsageError naming the flag."""
-    for name, value in flags.items():
-        flag = "--nodeport-addresses" if name == "node_port_addresses" else "--" + name.replace("_", "-")
-        setting, settled = _setting(config, name, value)
-        try:
-            config = replace(config, **{setting: settled})
-        except SettingError as error:
-            raise UsageError(f"{flag}: {error.reason}") from error
-    return config
+def _flags(given: dict[str, Any]) -> Flags:
+    """Tell uproxy's own flags from kube-proxy's."""
+    kube_proxy = kube_proxy_flags.texts(given)
+    own = {OWN_FLAGS[name]: Said(value, "--" + name.replace("_", "-")) for name, value in given.items() if value is not None}
+    return Flags(own, kube_proxy)
 
 
-def _setting(config: Config, name: str, value: object) -> tuple[str, object]:
-    """Give the setting that a flag stands for, and its value."""
-    if name == "logging_format":
-        return "logging", replace(config.logging, format=value)
-    if name == "node_port_addresses":
-        return name, tuple(part.strip() for part in str(value).split(",") if part.strip())
-    return name, str(value).strip().lower() if name == "node_name" else value
+def _write(path: str, text: str) -> int:
+    try:
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"--write-config-to {path}: {error.strerror}") from error
+    return 0

@@ -16,12 +16,16 @@ if TYPE_CHECKING:
     from uproxy.config import Config
 
 PORTS: Final = 65535
+OOM_SCORE_ADJ: Final = 1000
+NODE_PORT_WORDS: Final = ("primary", "localhost", "all")
+LOCAL_MODES: Final = ("ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix")
 
 
 class Duration(float):
     """Seconds, written as Go writes durations: 250ms, 1.5s, 2m30s, 1h."""
 
     _UNITS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+    _LONGEST: Final = (2**63 - 1) / 1e9
     _PART: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
 
     @classmethod
@@ -32,7 +36,17 @@ class Duration(float):
             return cls(0)
         if not parts or "".join(number + unit for number, unit in parts) != text:
             raise ValueError(f"not a duration: {text!r} (write it like 250ms, 30s or 1h30m)")
-        return cls(sum(float(number) * cls._UNITS[unit] for number, unit in parts))
+        seconds = sum(float(number) * cls._UNITS[unit] for number, unit in parts)
+        if seconds > cls._LONGEST:
+            raise ValueError(f"longer than any duration: {text[:40]!r} (write it like 250ms, 30s or 1h30m)")
+        return cls(seconds)
+
+    def text(self) -> str:
+        """Write it as Go would, in the largest unit that gives a whole number; what is read again is the same, to the nanosecond."""
+        for unit in ("h", "m", "s"):
+            if self % self._UNITS[unit] == 0:
+                return f"{int(self // self._UNITS[unit])}{unit}" if self else "0s"
+        return f"{self * 1000:.6f}".rstrip("0").rstrip(".") + "ms"
 
 
 class SettingError(ValueError):
@@ -50,8 +64,11 @@ def check(config: Config) -> None:
     _one_of("keepClientAddress", config.keep_client_address, ("auto", "never"))
     _one_of("loop", config.loop, ("uvloop", "asyncio"))
     _one_of("logging.format", config.logging.format, ("text", "json"))
-    for cidr in config.node_port_addresses:
-        _cidr("nodePortAddresses", cidr)
+    for wanted in config.node_port_addresses:
+        if wanted not in NODE_PORT_WORDS:
+            _cidr("nodePortAddresses", wanted, f", nor one of {', '.join(NODE_PORT_WORDS)}")
+    _check_detection(config)
+    _check_process(config)
     for setting, address in (("healthzBindAddress", config.healthz_bind_address), ("metricsBindAddress", config.metrics_bind_address)):
         if address:
             host_and_port(setting, address)
@@ -81,11 +98,43 @@ def _one_of(setting: str, value: str, choices: tuple[str, ...]) -> None:
         raise SettingError(setting, f"{value!r} is not one of {', '.join(choices)}")
 
 
-def _cidr(setting: str, text: str) -> None:
+def _cidr(setting: str, text: str, more: str = "") -> int:
+    """Give the family of a CIDR, 4 or 6."""
     try:
-        ipaddress.ip_network(text, strict=False)
+        if "/" in text:
+            return ipaddress.ip_network(text, strict=False).version
     except ValueError:
-        raise SettingError(setting, f"{text!r} is not a CIDR (write it like 192.168.0.0/16)") from None
+        pass
+    raise SettingError(setting, f"{text!r} is not a CIDR (write it like 192.168.0.0/16){more}")
+
+
+def _check_detection(config: Config) -> None:
+    """Check how pods are told, by kube-proxy's rules."""
+    mode = config.detect_local_mode
+    if mode:
+        _one_of("detectLocalMode", mode, LOCAL_MODES)
+    families = [_cidr("clusterCidrs", cidr) for cidr in config.cluster_cidrs]
+    if len(set(families)) < len(families):
+        raise SettingError("clusterCidrs", "is more than one CIDR per family (write it like [10.100.0.0/16, 'fde4:8dba:82e1::/48'])")
+    for needing, setting, value, flag in (
+        ("BridgeInterface", "podBridgeInterface", config.pod_bridge_interface, "--pod-bridge-interface"),
+        ("InterfaceNamePrefix", "podInterfaceNamePrefix", config.pod_interface_name_prefix, "--pod-interface-name-prefix"),
+    ):
+        if mode == needing and not value:
+            kube_proxy = "detectLocal." + setting[3].lower() + setting[4:]
+            raise SettingError("detectLocalMode", f"{mode} needs {setting} ({kube_proxy} of a KubeProxyConfiguration, flag {flag})")
+
+
+def _check_process(config: Config) -> None:
+    adjustment = config.oom_score_adj
+    if adjustment is not None and not -OOM_SCORE_ADJ <= adjustment <= OOM_SCORE_ADJ:
+        raise SettingError("oomScoreAdj", f"{adjustment} is not within the range [-{OOM_SCORE_ADJ}, {OOM_SCORE_ADJ}]")
+    try:
+        ipaddress.ip_address(config.bind_address or "::")
+    except ValueError:
+        raise SettingError("bindAddress", f"{config.bind_address!r} is not an IP address (write it like 192.168.0.10)") from None
+    if config.sync.debounce_limit > config.sync.resync:
+        raise SettingError("sync.debounceLimit", f"{config.sync.debounce_limit.text()} is longer than sync.resync")
 
 
 def _check_least(config: Config) -> None:
@@ -99,6 +148,7 @@ def _check_least(config: Config) -> None:
         ("tcp.pipes", tcp.pipes, 0),
         ("tcp.keepaliveProbes", tcp.keepalive_probes, 1),
         ("tcp.sourcePortAttempts", tcp.source_port_attempts, 1),
+        ("tcp.heldConnections", tcp.held_connections, 0),
         ("tcp.connectTimeouts", len(tcp.connect_timeouts), 1),
         ("udp.batch", udp.batch, 1),
         ("udp.attempts", udp.attempts, 1),
@@ -118,14 +168,16 @@ def _check_least(config: Config) -> None:
         ("kubernetes.eventSimilar", config.kubernetes.event_similar, 1),
         ("state.keptAside", config.state.kept_aside, 0),
         ("adminConnections", config.admin_connections, 1),
+        ("logging.verbosity", config.logging.verbosity, 0),
     ):
         if value < least:
             raise SettingError(setting, f"{value} is less than {least}")
 
 
 def _check_ranges(config: Config) -> None:
-    if not 0 < config.udp.descriptor_share < 1:
-        raise SettingError("udp.descriptorShare", f"{config.udp.descriptor_share} is not between 0 and 1")
+    for setting, share in (("udp.descriptorShare", config.udp.descriptor_share), ("sync.share", config.sync.share)):
+        if not 0 < share < 1:
+            raise SettingError(setting, f"{share} is not between 0 and 1")
     for setting, (first, last) in (
         ("tcp.sourcePorts", config.tcp.source_ports),
         ("udp.sourcePorts", config.udp.source_ports),
