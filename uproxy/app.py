@@ -15,18 +15,23 @@ import socket
 import sys
 import time
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import uvloop
 from msgspec.structs import replace
 
-from uproxy import __version__, lock, node_view, origins
+from uproxy import __version__, lock, node_view, oom_score, origins
 from uproxy.admin.health import Health
 from uproxy.admin.metrics import Measured, Metrics
 from uproxy.admin.server import HealthPages, MetricsPages, serve_admin
+from uproxy.admin.service_health import ServiceHealth
 from uproxy.api_stats import ApiStats
+from uproxy.config_documents import configz
+from uproxy.config_stats import ConfigStats
+from uproxy.config_watch import ConfigWatch
 from uproxy.core.balance import AffinityTable, Ejector
 from uproxy.core.model import ObjectKey
+from uproxy.core.networks import Networks
 from uproxy.dataplane.context import Context
 from uproxy.dataplane.counters import Counters, TrafficRegister
 from uproxy.dataplane.descriptors import Descriptors, descriptors_in_use, raise_limit
@@ -34,7 +39,7 @@ from uproxy.dataplane.flows import Flows
 from uproxy.dataplane.listeners import Dataplane
 from uproxy.dataplane.reactor import Reactor
 from uproxy.dataplane.udp_source_ports import SourcePorts
-from uproxy.errors import UsageError
+from uproxy.errors import ListenError, UsageError
 from uproxy.event_recorder import ClusterEvent, Reports
 from uproxy.log import configure
 from uproxy.loop_probe import LoopProbe
@@ -53,9 +58,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from uproxy.config import Config
+    from uproxy.config_watch import ConfigFile
     from uproxy.core.model import Node
     from uproxy.core.policy import NodeView
     from uproxy.core.state import Event, State
+    from uproxy.kube_proxy_config import Remark
     from uproxy.log import Log
     from uproxy.redirect.base import Redirect
     from uproxy.sources.kubernetes.access import Access
@@ -71,17 +78,18 @@ SWITCH_INTERVAL: Final = 0.001
 """Seconds after which a thread that prepares rules or reads files lets traffic go on; Python's own 5 ms add up to 50."""
 
 
-def run(config: Config, passed_over: tuple[str, ...]) -> int:
-    """Serve until a signal says otherwise; give the exit code. passed_over: documents of the file that are not for us."""
+def run(config: Config, remarks: list[Remark], file: ConfigFile) -> int:
+    """Serve until a signal says otherwise; give the exit code.
+
+    remarks: what of the settings comes to nothing. file: where they come from, to be followed.
+    """
     access = origins.check(config, os.environ)
     gc.set_threshold(*GC_THRESHOLDS)
     sys.setswitchinterval(SWITCH_INTERVAL)
     config = replace(config, node_name=config.node_name or socket.gethostname().lower())
     log = configure(config.logging)
-    for document in passed_over:
-        log.warning("configuration_passed_over", document=document, reason="this kind is not read yet")
     with lock.acquire(), asyncio.Runner(loop_factory=_loop_factory(config)) as runner:
-        return runner.run(_serve(config, access, log))
+        return runner.run(_serve(config, access, log, Changes(file, remarks)))
 
 
 def clean() -> int:
@@ -97,15 +105,23 @@ def _loop_factory(config: Config) -> Callable[[], asyncio.AbstractEventLoop]:
     return uvloop.new_event_loop if config.loop == "uvloop" else asyncio.new_event_loop
 
 
-async def _serve(config: Config, access: Access | None, log: Log) -> int:
+class Changes(NamedTuple):
+    """Where settings come from, and what of them came to nothing at the start."""
+
+    file: ConfigFile
+    remarks: list[Remark]
+
+
+async def _serve(config: Config, access: Access | None, log: Log, changes: Changes) -> int:
+    oom_score.adjust(config.oom_score_adj, log)
     with ExitStack() as owned:
-        app = _App(config, access, log, owned)
+        app = _App(config, access, log, owned, changes)
         try:
             await app.run()
-        except* UsageError as group:
+        except* (UsageError, ListenError) as group:
             # One of the tasks found that it can never work: its message is the one line that the operator needs.
             raise _first_leaf(group) from None
-    return 0
+    return app.exit_code
 
 
 def _first_leaf(error: BaseException) -> BaseException:
@@ -115,8 +131,13 @@ def _first_leaf(error: BaseException) -> BaseException:
 class _App:
     """All parts of one process, and the order in which they end."""
 
-    def __init__(self, config: Config, access: Access | None, log: Log, owned: ExitStack) -> None:
+    def __init__(self, config: Config, access: Access | None, log: Log, owned: ExitStack, changes: Changes) -> None:
+        self.exit_code = 0
         self._config = config
+        self._config_stats = ConfigStats()
+        self._first, self._second = asyncio.Event(), asyncio.Event()
+        self._watch = ConfigWatch(changes.file, config, log, self._config_stats, apply=self._reconfigure, end=self._end)
+        self._watch.remark(changes.remarks)
         self._log = log
         self._notifier = Notifier.from_environment(os.environ)
         self._loop = asyncio.get_running_loop()
@@ -135,13 +156,17 @@ class _App:
         self._affinity = AffinityTable(config.affinity.max_entries)
         self._dataplane = Dataplane(self._context(reactor))
         owned.callback(self._dataplane.shut_down)
-        balancers = Balancers(self._ejector, self._affinity, random.Random())
+        self._inside = Networks()
+        balancers = Balancers(self._ejector, self._affinity, random.Random(), lambda client: client in self._inside)
         self._origin: Origin = Cluster(config, access, log, self._api, self._offer) if access else Folder(config, log, self._offer)
         self._reports = Reports(log, self._origin.recorder)
+        self._service_health = ServiceHealth(config, self._health, self._reports)
         self._reconciler = Reconciler(
-            config, self._view, self._redirect, self._dataplane, balancers, self._health, self._stats, self._reports, self._applied
-        )
+            config, self._view, self._redirect, self._dataplane, balancers, self._health, self._stats, self._reports, self._applied,
+            self._service_health.offer,
+        )  # fmt: skip
         self._probe = LoopProbe(config.metrics.loop_probe)
+        self._metrics = self._measured()
 
     def _context(self, reactor: Reactor) -> Context:
         return Context(
@@ -166,12 +191,14 @@ class _App:
         self._origin.applied(state)
 
     def _view(self, node: Node | None) -> NodeView:
-        self._client_addresses.set_pod_cidrs(node.pod_cidrs if node else ())
-        return node_view.read(self._config, node)
+        self._client_addresses.set_pod_cidrs(node.pod_cidrs if node else (), node_view.detection(self._config))
+        view = node_view.read(self._config, node)
+        self._inside = Networks(view.inside)
+        return view
 
     async def run(self) -> None:
         """Serve until a signal; then drain."""
-        first, second = asyncio.Event(), asyncio.Event()
+        first, second = self._first, self._second
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, lambda: second.set() if first.is_set() else first.set())
         self._log.info(
@@ -185,25 +212,27 @@ class _App:
         self._reports.recorder.record(
             ClusterEvent("Normal", "Starting", "StartKubeProxy", "Node", ObjectKey("", self._config.node_name), f"uproxy {__version__}")
         )
-        self._client_addresses.watch()
+        self._client_addresses.watch(self._reconciler.look_again)
         async with asyncio.TaskGroup() as tasks:
             running = [
                 tasks.create_task(self._admin(), name="admin"),
                 tasks.create_task(self._notifier.feed_watchdog(), name="watchdog"),
+                tasks.create_task(self._service_health.run(), name="service health"),
                 tasks.create_task(self._origin.run(), name="source"),
                 tasks.create_task(self._reconciler.run(), name="reconciler"),
                 tasks.create_task(self._probe.run(), name="probe"),
+                tasks.create_task(self._watch.run(), name="configuration"),
             ]
             await first.wait()
             self._notifier.stopping()
             # The servers and the watchdog go on: this proxy drains, and is alive.
-            for task in running[2:]:
+            for task in running[3:]:
                 task.cancel()
             await self._drain(second)
-            for task in running[:2]:
+            for task in running[:3]:
                 task.cancel()
 
-    async def _admin(self) -> None:
+    def _measured(self) -> Metrics:
         measured = Measured(
             settings=self._config.metrics,
             counters=self._counters,
@@ -215,10 +244,29 @@ class _App:
             source=self._origin,
             api=self._api,
             probe=self._probe,
+            configuration=self._config_stats,
         )
-        metrics = Metrics(measured)
-        health = HealthPages(self._health, metrics, self._api)
-        await serve_admin(self._config, health.routes(), MetricsPages(metrics).routes(), self._reports)
+        return Metrics(measured)
+
+    async def _admin(self) -> None:
+        health = HealthPages(self._health, self._metrics, self._api)
+        metrics = MetricsPages(self._metrics, lambda: configz(self._config))
+        await serve_admin(self._config, health.routes(), metrics.routes(), self._reports)
+
+    def _reconfigure(self, config: Config) -> None:
+        """Go on with other settings: those of config_watch.LIVE differ."""
+        if config.logging != self._config.logging:
+            configure(config.logging)
+        self._config = config
+        self._health.patience = 2 * config.sync.resync
+        self._metrics.use(config.metrics)
+        self._service_health.reconfigure(config)
+        self._reconciler.reconfigure(config)
+
+    def _end(self) -> None:
+        """Drain and end, to be started again with other settings."""
+        self.exit_code = 1
+        self._first.set()
 
     async def _drain(self, second: asyncio.Event) -> None:
         """Stop listening, wait for open connections to end, for the timeout or for a second signal."""

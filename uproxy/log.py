@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from uproxy.config import LoggingSettings
 
 LOGGER: Final = "uproxy"
+# What libraries say, by verbosity: Kubernetes' levels 4 for debugging and 6 for traces.
+_LEVELS: Final = ((6, logging.DEBUG), (4, logging.INFO), (0, logging.WARNING))
 
 
 class Log(Protocol):
@@ -46,7 +48,7 @@ def configure(settings: LoggingSettings, stream: TextIO | None = None) -> Log:
     """Make the root logger write to stream (stderr), in the configured form, and give the Log above it.
 
     Replaces the root logger's handlers: called again, the former ones are flushed and closed. Libraries are heard
-    from WARNING on.
+    from WARNING on, with a higher verbosity from INFO or DEBUG on.
     """
     root = logging.getLogger()
     for handler in tuple(root.handlers):
@@ -54,8 +56,9 @@ def configure(settings: LoggingSettings, stream: TextIO | None = None) -> Log:
         handler.close()
     target = sys.stderr if stream is None else stream
     root.addHandler(Aggregation(_Lines(target, _FORMATS[settings.format]), settings.repeat_interval))
-    root.setLevel(logging.WARNING)
-    logging.getLogger(LOGGER).setLevel(logging.INFO)
+    level = next(level for least, level in _LEVELS if settings.verbosity >= least)
+    root.setLevel(level)
+    logging.getLogger(LOGGER).setLevel(min(level, logging.INFO))
     logging.captureWarnings(capture=True)
     logging.raiseExceptions = False  # a closed stderr is no reason to stop serving
     return StandardLog(logging.getLogger(LOGGER))

@@ -28,6 +28,7 @@ class SyncStats:
 
     durations: of rounds. programming: from what happened to a pod or Service to the end of the round that applied it.
     last_queued, last_synced: Unix seconds, 0 for never. pending: changes not yet applied, total: ever seen.
+    no_local_endpoints: ServicePorts with endpoints, but none on this node where policy Local asks for one, by policy.
     refusals: parts of objects that are refused now. failed_listeners: addresses that cannot be bound now.
     """
 
@@ -46,6 +47,7 @@ class SyncStats:
         self.refusals = 0
         self.failed_listeners = 0
         self.services = 0
+        self.no_local_endpoints = {"internal": 0, "external": 0}
 
     def queued(self, events: Iterable[Event], unix_now: float) -> None:
         """Count changes that wait for a round."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from uproxy.admin.metrics import Measured
 from uproxy.api_stats import ApiStats
 from uproxy.config import MetricsSettings
+from uproxy.config_stats import ConfigStats
 from uproxy.core.balance import AffinityTable, Ejector
 from uproxy.dataplane.counters import Counters, Traffic
 from uproxy.dataplane.descriptors import Descriptors
@@ -52,4 +53,5 @@ def measured(carried: Carried | None = None, settings: MetricsSettings | None = 
         source=carried,
         api=ApiStats(),
         probe=LoopProbe(0.1),
+        configuration=ConfigStats(),
     )

@@ -32,9 +32,10 @@ from uproxy.reconcile.loop import Reconciler
 from uproxy.sync_stats import SyncStats
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from uproxy.core.model import Node
+    from uproxy.core.policy import HealthCheck
     from uproxy.redirect.base import Redirect
 
 LINGER = 0.3
@@ -57,13 +58,14 @@ def slice_of(name: str, *ports: int) -> Put:
 
 
 class Stand:
-    """What a test asks for."""
+    """What a test asks for. checks: what load balancers may ask, as handed over by the last round."""
 
     def __init__(self, reconciler: Reconciler, dataplane: Dataplane, stats: SyncStats, health: Health) -> None:
         self.reconciler = reconciler
         self.dataplane = dataplane
         self.stats = stats
         self.health = health
+        self.checks: dict[ObjectKey, HealthCheck] = {}
 
     async def offer(self, *events: Event) -> None:
         """Offer events and wait until the round that took them has ended."""
@@ -102,10 +104,14 @@ async def running(redirect: Redirect, view: NodeView | None = None, sync: SyncSe
     def look(_node: Node | None) -> NodeView:
         return view or NodeView("node", loopback_vips=True)
 
-    reconciler = Reconciler(config, look, redirect, dataplane, balancers, health, stats, Reports(log, NoRecorder()))
+    def check(checks: Mapping[ObjectKey, HealthCheck], _addresses: tuple[str, ...]) -> None:
+        stand.checks = dict(checks)
+
+    reconciler = Reconciler(config, look, redirect, dataplane, balancers, health, stats, Reports(log, NoRecorder()), checked=check)
+    stand = Stand(reconciler, dataplane, stats, health)
     task = asyncio.create_task(reconciler.run())
     try:
-        yield Stand(reconciler, dataplane, stats, health)
+        yield stand
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError):

@@ -9,9 +9,21 @@ import pytest
 
 from tests.reconcile.rewriting import Rewriting
 from tests.reconcile.stand import LINGER, LISTED, connected, endpoint, greeting, is_refused, running, service, slice_of, until
-from uproxy.core.model import Kind, ObjectKey, Protocol, RouteKey
+from uproxy.core.model import (
+    EndpointSlice,
+    Family,
+    Kind,
+    ObjectKey,
+    Protocol,
+    RouteKey,
+    Service,
+    ServicePort,
+    SliceEndpoint,
+    SlicePort,
+)
+from uproxy.core.policy import HealthCheck
 from uproxy.core.ruleset import Capture
-from uproxy.core.state import Delete, Listed
+from uproxy.core.state import Delete, Listed, Put
 from uproxy.redirect.none import NoRedirect
 
 VIP, OTHER = "127.0.101.1", "127.0.101.2"
@@ -170,3 +182,15 @@ async def test_what_somebody_else_removed_is_put_back() -> None:
         redirect.lost()
         await until(lambda: len(redirect.applied) > applied)
         assert stand.stats.repairs == 1
+
+
+async def test_what_load_balancers_may_ask_is_handed_over_once_it_holds_and_taken_back() -> None:
+    wanted = Service(WEB, (VIP,), (ServicePort("", Protocol.TCP, PORT),), health_check_node_port=32000)
+    here = EndpointSlice(WEB, WEB, Family.IPV4, (SliceEndpoint("127.0.0.1", node_name="node"),), (SlicePort("", Protocol.TCP, 8080),))
+    async with running(NoRedirect()) as stand:
+        await stand.offer(*LISTED, Put(wanted))
+        assert stand.checks == {WEB: HealthCheck(32000, 0)}
+        await stand.offer(Put(here))
+        assert stand.checks == {WEB: HealthCheck(32000, 1)}
+        await stand.offer(Delete(Kind.SERVICE, WEB))
+        assert stand.checks == {}

@@ -14,7 +14,7 @@ class Health:
     """
 
     def __init__(self, patience: float, now: float) -> None:
-        self._patience = patience
+        self.patience = patience
         self._waiting_since: float | None = now
         self.has_synced = False
         self.is_draining = False
@@ -49,8 +49,12 @@ class Health:
 
     def is_alive(self, now: float) -> bool:
         """Tell whether the proxy does its work (/livez). A start that takes long is not a reason to be restarted before patience ends."""
-        return self._waiting_since is None or now - self._waiting_since <= self._patience
+        return self._waiting_since is None or now - self._waiting_since <= self.patience
 
     def is_healthy(self, now: float) -> bool:
         """Tell whether traffic should be sent here (/healthz)."""
-        return self.has_synced and self.node_is_eligible and not self.is_draining and self.is_alive(now)
+        return self.node_is_eligible and self.is_serving(now)
+
+    def is_serving(self, now: float) -> bool:
+        """Tell whether connections that come here are served, whatever becomes of the node (a Service's healthCheckNodePort)."""
+        return self.has_synced and not self.is_draining and self.is_alive(now)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from uproxy.api_stats import ApiStats
     from uproxy.config import MetricsSettings
+    from uproxy.config_stats import ConfigStats
     from uproxy.core.balance import AffinityTable, Ejector
     from uproxy.core.model import ServicePortName
     from uproxy.dataplane.counters import Counters, Traffic
@@ -66,6 +67,7 @@ class Measured(NamedTuple):
     source: Source
     api: ApiStats
     probe: LoopProbe
+    configuration: ConfigStats
 
 
 class Metrics:
@@ -80,6 +82,10 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.registry.register(self._process)
         self.registry.register(self._own)
+
+    def use(self, settings: MetricsSettings) -> None:
+        """Expose what other settings say from now on."""
+        self._own.measured = self._own.measured._replace(settings=settings)
 
     def asked(self, page: str, status: int) -> None:
         """Count a question to the health server."""
@@ -116,20 +122,22 @@ class _Read(Collector):
 
 class _Collector(Collector):
     def __init__(self, measured: Measured, asked: Mapping[str, Mapping[str, int]]) -> None:
-        self._measured = measured
+        self.measured = measured
         self._asked = asked
 
     def collect(self) -> Iterator[Metric]:
-        measured = self._measured
+        measured = self.measured
         measured.carried.note_kernel_drops()
         yield from _sync(measured.stats)
         for page, codes in self._asked.items():
             yield _by(f"kubeproxy_proxy_{page}", f"Answers of /{page}", "code", codes)
         yield from _carried(measured.carried.totals())
         yield from _data_path(measured.counters)
+        yield from _annotations(measured.counters)
         yield from _resources(measured)
         yield _by("uproxy_source_refusals", "Objects and files refused, by reason", "reason", measured.source.refusals)
         yield from _api(measured.api, time.monotonic(), time.time())
+        yield from _configuration(measured.configuration)
         if measured.settings.per_service:
             yield from _per_service(measured.carried.traffic(), measured.settings.per_service_limit)
 
@@ -161,6 +169,11 @@ def _sync(stats: SyncStats) -> Iterator[Metric]:
     yield _counter(f"{prefix}_service_changes", "Service changes seen", stats.service_changes_total)
     yield _gauge(f"{prefix}_endpoint_changes_pending", "EndpointSlice changes not applied yet", stats.endpoint_changes_pending)
     yield _counter(f"{prefix}_endpoint_changes", "EndpointSlice changes seen", stats.endpoint_changes_total)
+    text = "ServicePorts whose endpoints are all on other nodes"
+    here = GaugeMetricFamily(f"{prefix}_no_local_endpoints_total", text, labels=["traffic_policy"])
+    for policy, number in stats.no_local_endpoints.items():
+        here.add_metric([policy], number)
+    yield here
     yield _counter("uproxy_sync_failures", "Syncs that failed and were tried again", stats.failures)
     yield _counter("uproxy_redirect_applies", "Times the kernel was given a new capture", stats.applies)
     yield _counter("uproxy_redirect_repairs", "Times something of ours was missing in the kernel and was put back", stats.repairs)
@@ -204,6 +217,17 @@ def _data_path(counters: Counters) -> Iterator[Metric]:
     yield _by("uproxy_datagrams_dropped", "Datagrams that went nowhere", "reason", counters.datagrams_dropped)
 
 
+def _annotations(counters: Counters) -> Iterator[Metric]:
+    """Give what the annotations of Services brought about (docs/annotations.md)."""
+    yield _counter("uproxy_least_connections_choices", "Connections given to the endpoint with the fewest", counters.least_connections)
+    yield _counter("uproxy_connections_drained", "Connections reset as their endpoint had left its slices", counters.connections_drained)
+    yield _by("uproxy_proxy_protocol_headers", "PROXY headers sent to endpoints", "version", counters.proxy_headers)
+    yield _gauge("uproxy_held_connections", "Connections that wait for an endpoint now", counters.held)
+    yield _by("uproxy_hold_outcomes", "What became of connections that had to wait for an endpoint", "outcome", counters.hold_outcomes)
+    yield _counter("uproxy_connections_over_limit", "Connections reset as their ServicePort had enough", counters.connections_over_limit)
+    yield _counter("uproxy_idle_timeouts", "Connections reset as no byte came or went for too long", counters.idle_timeouts)
+
+
 def _resources(measured: Measured) -> Iterator[Metric]:
     yield _gauge("uproxy_descriptors_taken", "Descriptors that carry traffic", measured.descriptors.taken)
     yield _gauge("uproxy_descriptors_budget", "Descriptors that traffic may take", measured.descriptors.budget)
@@ -212,6 +236,7 @@ def _resources(measured: Measured) -> Iterator[Metric]:
     yield _gauge("uproxy_suspect_endpoints", "Endpoints that failed lately", len(measured.ejector.suspects))
     yield _gauge("uproxy_loop_lag_seconds", "How late the event loop's last timer was", measured.probe.last)
     yield _gauge("uproxy_loop_pause_seconds_max", "The longest such lag since the start", measured.probe.longest)
+    yield _gauge("uproxy_tasks", "Tasks of the event loop: connections and flows have none", measured.probe.tasks)
 
 
 def _api(api: ApiStats, now: float, unix_now: float) -> Iterator[Metric]:
@@ -244,6 +269,16 @@ def _state(api: ApiStats, unix_now: float) -> Iterator[Metric]:
     yield _counter("uproxy_state_failures", "Times it could not be written", api.state_failures)
     yield _counter("uproxy_events_sent", "Events that the API server has taken", api.events_sent)
     yield _by("uproxy_events_dropped", "Events that came to nothing", "reason", api.events_dropped)
+
+
+def _configuration(stats: ConfigStats) -> Iterator[Metric]:
+    yield _by("uproxy_config_reloads", "Changes of the configuration file, by what became of them", "result", stats.reloads)
+    yield _gauge("uproxy_config_refused", "1 while the configuration file is wrong: its former settings are in force", stats.is_refused)
+    text = "1 for each setting of the configuration file that waits for the next start"
+    waiting = GaugeMetricFamily("uproxy_config_pending_restart", text, labels=["setting"])
+    for setting in stats.pending:
+        waiting.add_metric([setting], 1)
+    yield waiting
 
 
 def _per_service(traffic: Iterable[tuple[ServicePortName, Traffic]], limit: int) -> Iterator[Metric]:

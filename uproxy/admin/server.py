@@ -1,4 +1,4 @@
-"""The two HTTP servers: health (/healthz, /livez) and metrics (/metrics, /proxyMode, /healthz).
+"""The two HTTP servers: health (/healthz, /livez) and metrics (/metrics, /proxyMode, /configz, /healthz).
 
 Owns addresses, paths and status codes, which are kube-proxy's own. Knows nothing of what makes a proxy healthy
 (health.py) and of what is measured (metrics.py). An address that is taken is tried again for ever; the rest of
@@ -19,10 +19,11 @@ from aiohttp import web
 
 from uproxy.config_rules import host_and_port
 from uproxy.core.model import ObjectKey
+from uproxy.errors import ListenError
 from uproxy.event_recorder import ClusterEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from uproxy.admin.health import Health
     from uproxy.admin.metrics import Metrics
@@ -62,22 +63,24 @@ async def _serve(pages: Pages, config: Config, reports: Reports) -> None:
     runner = web.AppRunner(application, access_log=None, handle_signals=False)
     await runner.setup()
     try:
-        door = _Door(runner.server, config.admin_connections)
+        door = Door(runner.server, config.admin_connections)
         async with await _listen(door, pages, config, reports) as server:
             await server.serve_forever()
     finally:
         await runner.cleanup()
 
 
-async def _listen(door: _Door, pages: Pages, config: Config, reports: Reports) -> asyncio.Server:
-    """Listen on the address as soon as it is free."""
+async def _listen(door: Door, pages: Pages, config: Config, reports: Reports) -> asyncio.Server:
+    """Listen on the address as soon as it is free; raises ListenError where the operator prefers to end."""
     loop = asyncio.get_running_loop()
     failed = False
     while True:
         try:
-            server = await loop.create_server(door.enter, sock=_socket(*host_and_port(pages.setting, pages.address)))
+            server = await loop.create_server(door.enter, sock=listening_socket(*host_and_port(pages.setting, pages.address)))
         except OSError as error:
             reason = error.strerror or str(error)
+            if config.bind_address_hard_fail:
+                raise ListenError(f"{pages.setting}: cannot listen on {pages.address}: {reason} (bindAddressHardFail)") from error
             facts = {"subject": pages.setting, "address": pages.address, "reason": reason, "remedy": "it is tried again"}
             reports.log.warning("admin_listen_failed", **facts)
             if not failed:
@@ -93,14 +96,14 @@ async def _listen(door: _Door, pages: Pages, config: Config, reports: Reports) -
             return server
 
 
-def _socket(host: str, port: int) -> socket.socket:
+def listening_socket(host: str, port: int) -> socket.socket:
     """Make a listening socket; [::] takes IPv4 in as well, as in Go. Raises OSError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return socket.create_server((host, port), family=family, dualstack_ipv6=host == "::" and socket.has_dualstack_ipv6())
 
 
-class _Door:
-    """Lets connections in; when there are too many, the oldest one has to go."""
+class Door:
+    """Lets connections in; when there are too many, the oldest one has to go. limit: how many may be inside."""
 
     def __init__(self, server: web.Server | None, limit: int) -> None:
         if server is None:
@@ -154,17 +157,29 @@ class HealthPages:
 
 
 class MetricsPages:
-    """What monitoring asks; on the loopback address unless the operator says otherwise, for there is no authentication."""
+    """What monitoring asks; on the loopback address unless the operator says otherwise, for there is no authentication.
 
-    def __init__(self, metrics: Metrics) -> None:
+    configz: gives the settings that are in force, by API group, as JSON can say them.
+    """
+
+    def __init__(self, metrics: Metrics, configz: Callable[[], Mapping[str, object]] = dict) -> None:
         self._metrics = metrics
+        self._configz = configz
 
     def routes(self) -> list[web.RouteDef]:
         """Give the paths."""
-        return [web.get("/metrics", self._show), web.route("*", "/proxyMode", self._mode), web.route("*", "/healthz", self._ok)]
+        return [
+            web.get("/metrics", self._show),
+            web.get("/configz", self._config),
+            web.route("*", "/proxyMode", self._mode),
+            web.route("*", "/healthz", self._ok),
+        ]
 
     async def _show(self, _request: web.Request) -> web.Response:
         return web.Response(body=await self._metrics.exposition(), headers={"Content-Type": self._metrics.content_type})
+
+    async def _config(self, _request: web.Request) -> web.Response:
+        return web.json_response(self._configz(), headers=NO_SNIFFING)
 
     async def _mode(self, _request: web.Request) -> web.Response:
         return web.Response(text=MODE, headers=NO_SNIFFING)

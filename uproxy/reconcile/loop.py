@@ -11,8 +11,10 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from uproxy.core.leaving import Leaving
+from uproxy.core.model import AddressClass
 from uproxy.core.plan import Desired
-from uproxy.core.policy import NodeView, routes_of
+from uproxy.core.policy import HealthCheck, NodeView, routes_of
 from uproxy.core.state import Event, Put, State, fold
 from uproxy.errors import RedirectError
 from uproxy.pace import Pace
@@ -22,11 +24,11 @@ from uproxy.reconcile.wake import Occasion, Wake
 from uproxy.sync_stats import Laps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from uproxy.admin.health import Health
     from uproxy.config import Config
-    from uproxy.core.model import Node, ObjectKey, Refusal, Route, RouteKey
+    from uproxy.core.model import Node, ObjectKey, Refusal, Route, RouteKey, ServicePortName
     from uproxy.core.plan import Plan
     from uproxy.dataplane.listeners import Dataplane
     from uproxy.event_recorder import Reports
@@ -47,11 +49,20 @@ def _batches(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
     return (items[start : start + BATCH] for start in range(0, len(items), BATCH))
 
 
+def _by_policy(silent: Iterable[Route]) -> dict[str, int]:
+    """Count the ServicePorts that have endpoints, but none on this node, by the policy that asks for one here."""
+    found: dict[str, set[ServicePortName]] = {"internal": set(), "external": set()}
+    for route in silent:
+        found["internal" if route.address_class is AddressClass.CLUSTER_IP else "external"].add(route.service_port)
+    return {policy: len(ports) for policy, ports in found.items()}
+
+
 class Reconciler:
     """Runs rounds for ever. offer() takes events, at any time; everything else happens in run()'s task.
 
     view: reads what this node is like now, given its Node object if one was seen; OSError is passed on.
     applied: called with the state that is in force now, after every round that ended well.
+    checked: called then too, with what load balancers may ask about Services here and the node's addresses for node ports.
     """
 
     def __init__(  # noqa: PLR0917 - the parts that this one joins
@@ -65,6 +76,7 @@ class Reconciler:
         stats: SyncStats,
         reports: Reports,
         applied: Callable[[State], None] = lambda _: None,
+        checked: Callable[[Mapping[ObjectKey, HealthCheck], tuple[str, ...]], None] = lambda *_: None,
     ) -> None:
         self._config = config
         self._read_view = view
@@ -76,6 +88,8 @@ class Reconciler:
         self._reports = reports
         self._log = reports.log
         self._applied = applied
+        self._checked = checked
+        self._checks: dict[ObjectKey, HealthCheck] = {}
         self._started = time.time()
         self._triggers: list[float] = []
         self._wake = Wake(config.sync)
@@ -83,9 +97,11 @@ class Reconciler:
         self._state = State()
         self._view = NodeView(config.node_name)
         self._desired = Desired()
+        self._leaving = Leaving()
         self._serving = self._serve({})
         self._dirty: set[ObjectKey] = set()
-        self._planned = False
+        self._planned = self._viewed = False
+        self._looking: asyncio.TimerHandle | None = None
         self._verify = False
         self._refusals: dict[ObjectKey, tuple[Refusal, ...]] = {}
 
@@ -100,6 +116,7 @@ class Reconciler:
         """Reconcile until cancelled. Raises UsageError when the redirect back end can never work here."""
         self._serving = self._serve(await self._start_redirect())
         self._dataplane.on_drained = self._serving.drained
+        self._dataplane.on_held(self._serving.held)
         self._redirect.watch(self._lost)
         while True:
             occasion = await self._wake.wait()
@@ -119,10 +136,20 @@ class Reconciler:
             bindings,
             self._balancers,
             self._reports,
-            keep_clients=self._redirect.keeps_clients and self._config.keep_client_address == "auto",
+            keep_clients=self._may_keep_clients(),
             linger=self._config.capture.linger,
             released=self._wake.set,
         )
+
+    def _may_keep_clients(self) -> bool:
+        return self._redirect.keeps_clients and self._config.keep_client_address == "auto"
+
+    def reconfigure(self, config: Config) -> None:
+        """Work with other settings from now on: sync, keepClientAddress, and all that the view of the node is made from."""
+        self._config = config
+        self._wake.use(config.sync)
+        self._serving.keep_clients(allowed=self._may_keep_clients())
+        self.look_again()
 
     async def _start_redirect(self) -> Mapping[RouteKey, int]:
         """Take over what the kernel has, trying again while that fails; traffic that is captured already just waits."""
@@ -139,9 +166,9 @@ class Reconciler:
         if not self._state.complete:
             self._health.not_listed(time.monotonic())
             return
-        self._look_at_node(occasion)
+        moved = self._look_at_node(occasion)
         changed = await self._decide(pace)
-        plan = self._serving.plan(changed, self._view.local_addresses, retry=occasion is not Occasion.CHANGE)
+        plan = self._serving.plan(changed, self._view.local_addresses, retry=moved or occasion is not Occasion.CHANGE)
         laps.end("plan")
         await self._act(plan, pace, laps, check=occasion is Occasion.RESYNC)
         self._finished(plan, started, laps)
@@ -157,17 +184,23 @@ class Reconciler:
                 self._planned = False
             await pace.turn()
 
-    def _look_at_node(self, occasion: Occasion) -> None:
-        """Read what the node is like, at first, when its object changed and at each resync: if it differs, every Service may."""
+    def _look_at_node(self, occasion: Occasion) -> bool:
+        """Read what the node is like, at first, when its object or addresses changed and at each resync; tell whether addresses differ.
+
+        If anything differs, every Service may.
+        """
         if self._planned and occasion is not Occasion.RESYNC:
-            return
+            return False
         node = self._state.nodes.get(self._config.node_name)
         self._health.node_is_eligible = node is None or node.eligible
         view = self._read_view(node)
-        if view != self._view or not self._planned:
+        moved = view.local_addresses != self._view.local_addresses
+        if view != self._view or not self._viewed:
+            self._viewed = True
             self._view = view
             self._dirty.update(self._state.services)
         self._planned = True
+        return moved
 
     async def _decide(self, pace: Pace) -> dict[RouteKey, Route | None]:
         """Derive the routes of every Service that may have other ones now; give those that differ.
@@ -179,10 +212,18 @@ class Reconciler:
         for batch in _batches(dirty):
             for key in batch:
                 service = self._state.services.get(key)
+                slices = tuple(self._state.slices.get(key, {}).values())
+                left = self._leaving.compare(key, service, slices)
+                if left is not None:
+                    self._dataplane.drain(left)
+                self._checks.pop(key, None)
                 if service is None:
                     self._desired.drop(key)
-                else:
-                    self._desired.put(key, routes_of(service, tuple(self._state.slices.get(key, {}).values()), self._view))
+                    continue
+                found = routes_of(service, slices, self._view)
+                self._desired.put(key, found)
+                if found.health_check:
+                    self._checks[key] = found.health_check
             settled = self._desired.settle()
             changed.update(settled.changed)
             self._report(settled.refusals)
@@ -222,6 +263,7 @@ class Reconciler:
             self._stats.programming.add(max(0.0, unix_now - triggered))
         self._stats.failed_listeners = len(self._serving.failed)
         self._stats.services = len(self._state.services)
+        self._stats.no_local_endpoints = _by_policy(self._serving.silent.values())
         self._health.synced(now, more=bool(self._inbox))
         if plan.open or plan.update or plan.close:
             self._log.info(
@@ -233,6 +275,7 @@ class Reconciler:
                 **laps.milliseconds,
             )
         self._applied(self._state)
+        self._checked(self._checks, self._view.node_port_addresses)
 
     def _failed(self, error: Exception) -> float:
         """Note a failed sync; give the seconds until the next try."""
@@ -254,6 +297,16 @@ class Reconciler:
             self._stats.refusals += len(now) - len(self._refusals.pop(service, ()))
             if now:
                 self._refusals[service] = now
+
+    def look_again(self) -> None:
+        """Take note that the node's addresses or routes changed: it is looked at in a while, for such changes come in bursts."""
+        if self._looking is None:
+            self._looking = asyncio.get_running_loop().call_later(self._config.sync.debounce_limit, self._look_soon)
+
+    def _look_soon(self) -> None:
+        self._looking = None
+        self._planned = False
+        self._wake.set()
 
     def _lost(self) -> None:
         """Take note that somebody else removed what is ours."""

@@ -19,6 +19,7 @@ from uproxy.event_recorder import ClusterEvent
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from uproxy.core.model import ServicePortName
     from uproxy.dataplane.listeners import Dataplane
     from uproxy.event_recorder import Reports
     from uproxy.pace import Pace
@@ -34,6 +35,7 @@ class Serving:
     wanted: every effective route, also those without endpoints; bindings must have been made over it.
     linger: seconds that a capture stays after the last connection. released: called when one can go.
     stale: what the kernel captures may no longer be what capture() gives.
+    silent: the routes whose clients find no endpoint here, though there are some elsewhere.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Serving:
         self.wanted = wanted
         self.running: dict[RouteKey, Route] = {}
         self.failed: dict[RouteKey, str] = {}
+        self.silent: dict[RouteKey, Route] = {}
         self.stale = True
         self._dataplane = dataplane
         self._bindings = bindings
@@ -71,6 +74,10 @@ class Serving:
             else:
                 self.stale |= key not in self.wanted
                 self.wanted[key] = route
+            if route is not None and route.silent:
+                self.silent[key] = route
+            else:
+                self.silent.pop(key, None)
         again = {key: self.wanted[key] for key in self.failed} if retry else {}
         if retry:
             again.update(self._misplaced(local_addresses))
@@ -88,7 +95,21 @@ class Serving:
         """Put new endpoints behind listeners that stay."""
         for route in routes:
             self.running[route.key] = route
-            self._dataplane.update(route.key, self._balancers.use(route), keep_client_address=self._keeps(route))
+            balancer, keeps = self._balancers.use(route), self._keeps(route)
+            try:
+                self._dataplane.update(
+                    route.key, balancer, keep_client_address=keeps, admitted=route.admitted, options=route.options,
+                    still_serving=route.still_serving,
+                )  # fmt: skip
+            except ListenError as error:
+                self.close((route.key,))
+                self._give_up(route, str(error))
+
+    def keep_clients(self, *, allowed: bool) -> None:
+        """Let new connections carry the client's address from now on, or not."""
+        if allowed != self._keep_clients:
+            self._keep_clients = allowed
+            self.update(tuple(self.running.values()))
 
     async def open(self, routes: Iterable[Route], local_addresses: frozenset[str], pace: Pace) -> None:
         """Open listeners; one that fails is noted, logged once per reason, and affects nothing else."""
@@ -97,7 +118,10 @@ class Serving:
             try:
                 binding = self._bindings.bind(route.key, local_addresses)
                 self._lingering.discard(route.key)
-                self._dataplane.open(binding, route.service_port, self._balancers.use(route), keep_client_address=self._keeps(route))
+                balancer, keeps = self._balancers.use(route), self._keeps(route)
+                self._dataplane.open(
+                    binding, route.service_port, balancer, keep_client_address=keeps, admitted=route.admitted, options=route.options
+                )
             except ListenError as error:
                 self._give_up(route, str(error))
             else:
@@ -105,6 +129,12 @@ class Serving:
                 if self.failed.pop(route.key, None) is not None:
                     self._log.info("listening_again", address=route.key, service_port=route.service_port)
             await pace.turn()
+
+    def held(self, service_port: ServicePortName) -> None:
+        """Tell the cluster that a connection waits for an endpoint: whoever scales from zero may act on it."""
+        key = ObjectKey(service_port.namespace, service_port.name)
+        note = f"a connection to the port {service_port.port!r} waits for an endpoint"
+        self._recorder.record(ClusterEvent("Normal", "NeedPods", "Hold", "Service", key, note))
 
     def _give_up(self, route: Route, reason: str) -> None:
         key, (namespace, name, *_) = route.key, route.service_port

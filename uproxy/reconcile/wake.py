@@ -30,6 +30,12 @@ class Wake:
         self._failures = 0
         self._retry_at: float | None = None
         self._resync_at = 0.0
+        self._began: float | None = None
+
+    def use(self, settings: SyncSettings) -> None:
+        """Go by other settings from the next round on: a resync that comes more often now is due earlier."""
+        self._settings = settings
+        self._resync_at = min(self._resync_at, asyncio.get_running_loop().time() + settings.resync)
 
     def set(self) -> None:
         """Ask for a round."""
@@ -51,17 +57,18 @@ class Wake:
             self.failed()
 
     async def wait(self) -> Occasion:
-        """Wait until a round is due."""
+        """Wait until a round is due. The round lasts until the next call."""
         loop = asyncio.get_running_loop()
+        patience = self._patience(loop.time())
         due = self._resync_at if self._retry_at is None else min(self._retry_at, self._resync_at)
         try:
             async with asyncio.timeout_at(due):
                 await self._event.wait()
-            await self._burst(loop.time() + self._settings.debounce_limit)
+            await self._burst(loop.time() + patience)
         except TimeoutError:
             pass
         self._event.clear()
-        now = loop.time()
+        self._began = now = loop.time()
         if now >= self._resync_at:
             self._resync_at = now + self._settings.resync
             return Occasion.RESYNC
@@ -69,6 +76,12 @@ class Wake:
             self._retry_at = None
             return Occasion.RETRY
         return Occasion.CHANGE
+
+    def _patience(self, now: float) -> float:
+        """Give how long a burst may last at the most, in seconds, so that rounds do not take more than their share of time."""
+        settings = self._settings
+        took = 0.0 if self._began is None else now - self._began
+        return min(settings.debounce_limit, max(settings.debounce, took / settings.share))
 
     async def _burst(self, limit: float) -> None:
         """Wait until no further change came for a while, but not beyond limit."""
