@@ -20,6 +20,7 @@ from uproxy.core.model import (
     ObjectKey,
     Protocol,
     Service,
+    ServiceOptions,
     ServicePort,
     SliceEndpoint,
     SlicePort,
@@ -45,6 +46,7 @@ def several(strategy: st.SearchStrategy[object]) -> st.SearchStrategy[tuple[obje
     return st.lists(strategy, max_size=3).map(tuple)
 
 
+seconds = st.floats(0, 2_592_000)
 services = st.builds(
     Service,
     keys,
@@ -53,13 +55,19 @@ services = st.builds(
     several(addresses),
     st.none() | numbers,
     flags,
+    several(addresses),
+    several(addresses),
+    flags,
+    flags,
+    numbers,
+    st.builds(ServiceOptions, flags, seconds, numbers, seconds, numbers, seconds),
 )
 slices = st.builds(
     EndpointSlice,
     keys,
     keys,
     st.sampled_from(Family),
-    several(st.builds(SliceEndpoint, addresses, flags, flags, flags, st.none() | names)),
+    several(st.builds(SliceEndpoint, addresses, flags, flags, flags, st.none() | names, several(names), several(names))),
     several(st.builds(SlicePort, names, protocols, numbers)),
 )
 nodes = st.builds(Node, names, several(addresses), several(addresses), names, flags)
@@ -109,7 +117,7 @@ def test_a_model_that_changed_has_a_format_of_its_own() -> None:
 
 def test_the_golden_file_has_a_value_beside_the_default_in_every_field() -> None:
     found_structs = list(structs_in(EVERY_FIELD))
-    assert {type(found) for found in found_structs} == {Service, ServicePort, EndpointSlice, SliceEndpoint, SlicePort, Node}
+    assert {type(found) for found in found_structs} == {Service, ServicePort, ServiceOptions, EndpointSlice, SliceEndpoint, SlicePort, Node}
     for found in found_structs:
         for field in msgspec.structs.fields(found):
             assert field.required or getattr(found, field.name) != field.default, f"{type(found).__name__}.{field.name}"

@@ -40,9 +40,21 @@ class Malformed(Exception):
         self.before = before
 
 
-def read(text: str, bounds: Bounds) -> Generator[None, None, list[Any]]:
-    """Give the documents of a text, after any number of steps; empty ones are None. Raises Malformed."""
+class Twice(Struct, frozen=True):
+    """A key that a map has more than once: the number of documents before it, and its line."""
+
+    before: int
+    key: str
+    line: int
+
+
+def read(text: str, bounds: Bounds, twice: list[Twice] | None = None) -> Generator[None, None, list[Any]]:
+    """Give the documents of a text, after any number of steps; empty ones are None. Raises Malformed.
+
+    twice: takes the keys that a map has more than once, of which the last one counts then; without it they are malformed.
+    """
     builder = _Builder(bounds)
+    builder.twice = twice
     try:
         parser = CParser(text)
         try:
@@ -57,6 +69,16 @@ def read(text: str, bounds: Bounds) -> Generator[None, None, list[Any]]:
     except Malformed as error:
         raise Malformed(error.line, error.reason, len(builder.documents)) from error
     return builder.documents
+
+
+def read_at_once(text: str, bounds: Bounds, twice: list[Twice] | None = None) -> list[Any]:
+    """Do the same in one step: for a file that is small, or read by nobody who could wait."""
+    steps = read(text, bounds, twice)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return list(end.value)
 
 
 def _feed(parser: CParser, builder: _Builder) -> Generator[None, None, None]:
@@ -82,6 +104,7 @@ class _Builder:
 
     def __init__(self, bounds: Bounds) -> None:
         self.documents: list[Any] = []
+        self.twice: list[Twice] | None = None
         self._bounds = bounds
         self._plain: dict[str, Any] = {}
         self._stack: list[tuple[Any, str | None, str | None, int]] = []
@@ -124,7 +147,9 @@ class _Builder:
 
     def _take_key(self, key: str, event: yaml.Event) -> None:
         if key in self._open:
-            raise Malformed(_line(event), f"duplicate key {key!r}")
+            if self.twice is None:
+                raise Malformed(_line(event), f"duplicate key {key!r}")
+            self.twice.append(Twice(len(self.documents), key, _line(event)))
         self._key = key
 
     def _add(self, value: Any, event: yaml.Event) -> None:  # noqa: ANN401 - any YAML value

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.core.objects import key, service, slice_of
 from tests.dataplane.running import RecordingLog
 from tests.sources.kubernetes.reflecting import KeptEvents
+from uproxy.core.annotations import annotation_field
 from uproxy.core.model import Kind, Refusal
 from uproxy.event_recorder import ClusterEvent
 from uproxy.sources.kubernetes.refused import RefusedObjects
@@ -71,3 +72,24 @@ def test_other_refusals_are_no_events() -> None:
     found.note(service("a"), PART)
     found.note(WHOLE)
     assert found.events.kept == []
+
+
+def test_a_refused_annotation_is_an_event_of_its_service_once_until_it_changes() -> None:
+    found = Refusing()
+    first = Refusal("Service default/a", annotation_field("uproxy.io/drain"), "not a duration: 'x'")
+    for _ in range(3):
+        found.note(service("a"), first)
+    event = ClusterEvent(
+        "Warning",
+        "AnnotationRefused",
+        "ReadAnnotation",
+        "Service",
+        key("a"),
+        "metadata.annotations[uproxy.io/drain]: not a duration: 'x'",
+    )
+    assert found.events.kept == [event]
+    second = Refusal("Service default/a", first.field, "not a duration: 'y'")
+    found.note(service("a"), second)
+    found.note(service("a"))
+    found.note(service("a"), first)
+    assert [each.note for each in found.events.kept] == [f"{each.field}: {each.reason}" for each in (first, second, first)]

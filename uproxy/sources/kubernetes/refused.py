@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from uproxy.core.annotations import is_annotation
 from uproxy.core.model import EndpointSlice, Kind, Refusal
 from uproxy.event_recorder import ClusterEvent
 
@@ -50,6 +51,9 @@ class RefusedObjects:
                 self._fresh.append((refusal, whole))
                 if refusal.wrong_family and isinstance(first, EndpointSlice):
                     self._recorder.record(_wrong_family(first, refusal))
+                elif kind is Kind.SERVICE and is_annotation(refusal.field):
+                    note = f"{refusal.field}: {refusal.reason}"
+                    self._recorder.record(ClusterEvent("Warning", "AnnotationRefused", "ReadAnnotation", "Service", key, note))
         if refusals:
             self._known[kind][key] = frozenset(refusals)
 
