@@ -10,6 +10,7 @@ TCP: the first line says what to do.
     sink      read to the end, then answer "BYTES SHA256" and close
     reply N   read to the end, then send N bytes of PATTERN and close
     reset     send a TCP reset
+    PROXY     the header of the PROXY protocol, version 1: whom "who" is answered for from then on
 UDP: "who" is answered as above, anything else with itself.
 """
 
@@ -67,6 +68,7 @@ class Conversation(asyncio.Protocol):
         self._line = b""
         self._take: Callable[[bytes], None] = self._command
         self._finish: Callable[[], None] = self._close
+        self._through: tuple[str, int] | None = None
         self._owed = 0
         self._paused = False
         self._taken, self._digest = 0, hashlib.sha256()
@@ -102,6 +104,9 @@ class Conversation(asyncio.Protocol):
         self._line += data
         while self._take == self._command and b"\n" in self._line:
             line, _, self._line = self._line.partition(b"\n")
+            if line.startswith(b"PROXY "):
+                self._through = line.split()[2].decode(), int(line.split()[4])
+                continue
             verb, _, number = line.decode().partition(" ")
             getattr(self, f"_do_{verb}")(int(number or 0))
         if self._take != self._command and self._line:
@@ -109,7 +114,7 @@ class Conversation(asyncio.Protocol):
             self._take(rest)
 
     def _do_who(self, _: int) -> None:
-        self._transport.write(identity(self._name, self._transport.get_extra_info("peername")))
+        self._transport.write(identity(self._name, self._through or self._transport.get_extra_info("peername")))
 
     def _do_echo(self, _: int) -> None:
         self._take = self._transport.write

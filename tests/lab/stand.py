@@ -24,6 +24,7 @@ class Stand:
 
     def __init__(self, folder: Path) -> None:
         self.lab = Lab()
+        self._settings = folder / "settings.yaml"
         self.services = Services(folder / "manifests")
         self.services.write_node(self.lab.node)
         self._started: list[Uproxy] = []
@@ -48,6 +49,17 @@ class Stand:
         started = self.launch(*flags, environment=environment, prefix=prefix)
         started.wait_healthy()
         return started
+
+    def start_with(self, *settings: str) -> Uproxy:
+        """Start uproxy with settings of its own, lines of YAML each; set() changes them while it runs."""
+        self.set(*settings)
+        return self.start("--config", str(self._settings))
+
+    def set(self, *settings: str) -> None:
+        """Write the settings, in one step as a deployment tool would."""
+        staged = self._settings.with_suffix(".staged")
+        staged.write_text("\n".join(("apiVersion: uproxy.io/v1alpha1", "kind: UproxyConfiguration", *settings)))
+        staged.replace(self._settings)
 
     def launch(self, *flags: str, environment: Mapping[str, str] | None = None, prefix: Sequence[str] = ()) -> Uproxy:
         """Start uproxy on the node without waiting for anything."""

@@ -38,8 +38,21 @@ ADDRESSES: Final[dict[str, tuple[str, str]]] = {
 
 POD_CIDRS: Final = ("10.244.1.0/24", "fd10:244:1::/64", "10.244.2.0/24", "fd10:244:2::/64")
 REMOTE_POD_CIDRS: Final = ("10.244.3.0/24", "fd10:244:3::/64")
-SERVED: Final = ("10.96.0.0/16", "fd10:96::/64", "198.51.100.0/24", "2001:db8:51::/64")
-"""Where cluster IPs and external IPs come from: the router sends them to node."""
+SERVED: Final = ("10.96.0.0/16", "fd10:96::/64", "198.51.100.0/24", "2001:db8:51::/64", "203.0.113.0/25", "2001:db8:113::/64")
+"""Where cluster IPs, external IPs and load-balancer addresses come from: the router sends them to node."""
+BALANCER: Final = ("203.0.113.254", "2001:db8:b::fe")
+"""Addresses that outside has too, as a load balancer of its own would; the router sends them there."""
+NODES: Final = {
+    **dict.fromkeys((*HOST_PODS, *BRIDGED_PODS, *NEIGHBOUR_PODS, "node"), "node"),
+    **dict.fromkeys(("remote", "node2"), "node2"),
+}
+"""The node that a host is, or is a pod of. The others are outside of the cluster."""
+
+
+def node_of(address: str) -> str | None:
+    """Give the node that an address belongs to."""
+    return next((node for name, node in NODES.items() if address in ADDRESSES[name]), None)
+
 
 ALL_SYSCTLS: Final = {
     "net.ipv4.conf.all.accept_redirects": 0,
@@ -102,7 +115,8 @@ def _assign(device: str, *addresses: str) -> list[str]:
 
 def _stub_lines(name: str) -> list[str]:
     own = ADDRESSES[name]
-    return [*_assign("eth0", *map(_on_link, own)), *(f"route add default via {router_of(address)}" for address in own)]
+    extra = _assign("lo", *map(_single, BALANCER)) if name == "outside" else []
+    return [*_assign("eth0", *map(_on_link, own)), *extra, *(f"route add default via {router_of(address)}" for address in own)]
 
 
 def _pod_lines(name: str) -> list[str]:
@@ -125,7 +139,7 @@ def _router_lines() -> list[str]:
     reached = {"node": (*POD_CIDRS, *SERVED), "node2": REMOTE_POD_CIDRS, "hop": tuple(map(_network, ADDRESSES["far"]))}
     for name, cidrs in reached.items():
         lines += [f"route add {cidr} via {ADDRESSES[name][':' in cidr]}" for cidr in cidrs]
-    return lines
+    return lines + [f"route add {_single(address)} via {ADDRESSES['outside'][':' in address]}" for address in BALANCER]
 
 
 def _pod_side(device: str, *pods: str) -> list[str]:
