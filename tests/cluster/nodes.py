@@ -204,6 +204,11 @@ class Tenant:
         """Have a Pod's readiness probe succeed or fail."""
         objects.set_ready(self._admin, self.namespace, _pod(app, host), ready=ready)
 
+    def lists_endpoint(self, name: str, *, ready: bool) -> bool:
+        """Tell whether the controller has made a slice of the Service with such an endpoint."""
+        slices = self._admin.list("EndpointSlice", self.namespace, labelSelector=f"kubernetes.io/service-name={name}")["items"]
+        return any(each["conditions"]["ready"] is ready for found in slices for each in found["endpoints"] or ())
+
     def remove_pod(self, app: str, host: Host, *, gracefully: bool = False) -> None:
         """Delete a Pod; gracefully: it terminates until it is deleted once more without grace."""
         self._admin.delete("Pod", _pod(app, host), self.namespace, grace_seconds=600 if gracefully else 0)

@@ -51,6 +51,10 @@ HEALTHY: Final = Fault()
 STALLED: Final = Fault(then="stall")
 
 
+SETTLES: Final = 0.5
+"""Seconds within which connections end whose clients have left."""
+
+
 class Traffic(NamedTuple):
     """What passed: connections ever accepted, those open now, bytes to clients and to the API server."""
 
@@ -191,6 +195,9 @@ class Relay:
         self._loop.set_exception_handler(lambda _loop, _context: None)
         passages = list(self._passages)
         others = asyncio.all_tasks() - {asyncio.current_task()}
+        if others:
+            # Who is in the middle of a TLS handshake is still asyncio's, which does not close it when it is cancelled.
+            await asyncio.wait(others, timeout=SETTLES)
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)

@@ -47,6 +47,7 @@ def test_systemd_hears_that_it_is_ready_after_the_first_sync_and_not_while_the_a
     cluster: Cluster, tenant: Tenant, tmp_path: Path
 ) -> None:
     made = tenant.deploy("web", cluster.lab.pod2)
+    eventually(lambda: tenant.lists_endpoint("web", ready=True))
     environment = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
     with (
         systemd(tmp_path / "notify") as heard,
