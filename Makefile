@@ -10,6 +10,8 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 VENV := .venv/.complete
 TOOLS := .cache/.tools
+# Test files at a time: they wait for real time more than for a CPU. WORKERS=0: one after the other, in this process.
+WORKERS ?= 2
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,7 +23,7 @@ demo-node: $(VENV) $(TOOLS) ## the same with virtual addresses, pods and a node 
 	@$(BIN)/python -m examples.demo_node
 
 test: $(VENV) $(TOOLS) lint types imports kubernetes ## all that must be green before a change lands; says what it skipped and why
-	@$(PYTEST)
+	@$(PYTEST) --numprocesses $(WORKERS) --dist loadfile
 
 lint: $(VENV) ## style and the usual mistakes: ruff
 	@$(BIN)/ruff check --quiet .
