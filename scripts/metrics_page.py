@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from uproxy.admin.metrics import Measured, Metrics
 from uproxy.api_stats import ApiStats
 from uproxy.config import MetricsSettings
+from uproxy.config_stats import ConfigStats
 from uproxy.core.balance import AffinityTable, Ejector
 from uproxy.core.model import Kind, Protocol, ServicePortName
 from uproxy.dataplane.counters import Counters, Traffic
@@ -66,6 +67,13 @@ def _api() -> ApiStats:
     return api
 
 
+def _configuration() -> ConfigStats:
+    """Have one setting that waits."""
+    stats = ConfigStats()
+    stats.pending = ("setting",)
+    return stats
+
+
 def page() -> str:
     """Make the whole page."""
     counters = Counters()
@@ -84,6 +92,7 @@ def page() -> str:
         source=nothing,
         api=_api(),
         probe=LoopProbe(1),
+        configuration=_configuration(),
     )
     metrics = Metrics(measured)
     metrics.asked("healthz", 200)

@@ -7,9 +7,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, get_args, get_type_hints
 
+import msgspec
 import pytest
+from msgspec import Struct
+
+from uproxy.core.wire import WireService, WireSlice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,9 +30,24 @@ FORBIDDEN: Final = (
     r"\bissue" + r" #?\d",
     r"\bpy" + r"env\b",
 )
+TEST_LINK: Final = re.compile(r"\[(test_\w+)\]\(\.\./(tests/[\w/]+\.py)\)")
 LINK: Final = re.compile(r"(?<!!)\[[^\]\n]*\]\(([^)#\s]+)(?:#[^)\s]*)?\)")
+SEMANTICS: Final = "docs/semantics.md"
 PIN: Final = re.compile(r"^([a-z0-9][\w.-]*)==([^\s;]+)", re.MULTILINE)
 PINNED_WITH_HASHES: Final = re.compile(r"^([a-z0-9][\w.-]*)==[^\n]*\\\n +--hash=sha256:[0-9a-f]{64}", re.MULTILINE)
+
+
+def structs_in(found: object) -> Iterator[type[Struct]]:
+    """Give a struct and all those in its fields, from the fields' annotations."""
+    if isinstance(found, type) and issubclass(found, Struct):
+        yield found
+        found = tuple(get_type_hints(found).values())
+    for each in found if isinstance(found, tuple) else get_args(found):
+        yield from structs_in(each)
+
+
+WIRES: Final = sorted({*structs_in(WireService), *structs_in(WireSlice)}, key=lambda wire: wire.__name__)
+"""What is read of a Service and of an EndpointSlice."""
 
 
 def texts() -> Iterator[tuple[Path, str]]:
@@ -57,6 +76,29 @@ def test_links_in_documents_lead_to_files_that_exist() -> None:
     links = [(path, target) for path, text in texts() if path.suffix == ".md" for target in LINK.findall(text) if "://" not in target]
     assert links
     assert [f"{path}: {target}" for path, target in links if not (ROOT / path.parent / target).exists()] == []
+
+
+def test_every_test_that_a_document_names_exists() -> None:
+    named = [(path, *link) for path, text in texts() if path.suffix == ".md" for link in TEST_LINK.findall(text)]
+    assert named
+    defined = {file: set(re.findall(r"^ *(?:async )?def (test_\w+)", read(file), re.MULTILINE)) for file in {file for _, _, file in named}}
+    assert [f"{path}: {test} is not in {file}" for path, test, file in named if test not in defined[file]] == []
+
+
+def test_every_row_and_difference_of_the_semantics_names_its_test() -> None:
+    """A row without a test is a promise without a proof. The head of a table is the row above a line of dashes."""
+    page = read(SEMANTICS)
+    rows = re.findall(r"^\| .*$(?!\n\|---)", page, re.MULTILINE)
+    differences = re.findall(r"^\* \*\*.*(?:\n  .*)*", page, re.MULTILINE)
+    assert min(len(rows), len(differences)) > 0
+    assert [one[:80] for one in (*rows, *differences) if not TEST_LINK.search(one)] == []
+
+
+@pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.__name__)
+def test_every_field_that_is_read_of_services_and_slices_is_in_the_semantics(wire: type[Struct]) -> None:
+    page = read(SEMANTICS)
+    fields = [field.encode_name for field in msgspec.structs.fields(wire)]
+    assert [name for name in fields if not re.search(rf"`[^`]*\b{name}\b[^`]*`", page)] == []
 
 
 @pytest.mark.parametrize("script", ["readme.py", "configuration.py", "metrics_page.py"])
