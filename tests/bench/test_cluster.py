@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import psutil
@@ -166,12 +166,21 @@ def test_a_small_run_serves_every_change_and_measures_both_proxies() -> None:
     assert not any(row[1] == "-" for row in rows), "all of uproxy's figures were found"
 
 
+def names_below(pid: int) -> list[str]:
+    """Give the names of all processes below one, those left out that end while they are asked."""
+    found = []
+    for child in psutil.Process(pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            found.append(child.name())
+    return found
+
+
 @pytest.mark.netns
 def test_an_interrupted_run_leaves_no_namespace_and_no_process() -> None:
     require_binaries()
     with subprocess.Popen([*CLUSTER, "--services", "2000", "--idle-services", "0"], stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr
-        eventually(lambda: any("kube-apiserver" in each.name() for each in psutil.Process(process.pid).children(recursive=True)), within=30)
+        eventually(lambda: any("kube-apiserver" in name for name in names_below(process.pid)), within=30)
         children = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGINT)
         _output, errors = process.communicate(timeout=60)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -236,5 +237,6 @@ class History(RuleBasedStateMachine):
         assert not any(index for name, index in vars(self.desired).items() if name != "_claimed"), "something is remembered for ever"
 
 
-TestHistory = History.TestCase
+# 10 s on a free CPU; pytest's own limit would otherwise be taken for a failing example on a busy one.
+TestHistory = pytest.mark.timeout(600)(History.TestCase)
 TestHistory.settings = settings(max_examples=100, stateful_step_count=20, deadline=None)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.dataplane.running import Server, connect, echo, free_port, open_descriptors, read_all, read_exactly, refusing_endpoint, reset
+from tests.lab.waiting import eventually
 from uproxy.config import Config, TcpSettings
 from uproxy.config_rules import Duration
 from uproxy.core.model import Endpoint, Protocol, RouteKey
@@ -186,6 +187,7 @@ def test_a_bulk_flow_does_not_starve_another_client(plane: RunningPlane) -> None
         with connect(bulk) as bulk_client, connect(small) as client:
             drainer = threading.Thread(target=drain, args=(bulk_client,))
             drainer.start()
+            eventually(lambda: plane.call(plane.plane.totals).sent > MEBIBYTE)
             times = []
             for _ in range(200):
                 began = time.monotonic()
@@ -195,7 +197,24 @@ def test_a_bulk_flow_does_not_starve_another_client(plane: RunningPlane) -> None
             stop.set()
             drainer.join()
     assert sorted(times)[100] < 0.05
-    assert plane.call(plane.plane.totals).sent > MEBIBYTE
+
+
+def test_who_waits_to_be_accepted_when_a_listener_closes_is_served(plane: RunningPlane) -> None:
+    with Server(echo) as server:
+        key = plane.serve(server.endpoint)
+
+        def connect_and_close() -> list[socket.socket]:
+            """On the loop's own thread, so that nobody can accept in between."""
+            clients = [connect(key) for _ in range(100)]
+            plane.plane.close(key)
+            return clients
+
+        for client in plane.call(connect_and_close):
+            with client:
+                client.sendall(b"x")
+                assert client.recv(1) == b"x"
+        with pytest.raises(ConnectionRefusedError):
+            connect(key)
 
 
 def test_a_closed_listener_refuses_and_its_connections_go_on(plane: RunningPlane) -> None:

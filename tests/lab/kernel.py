@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from tests.lab.topology import Host
 
 _COUNTERS = re.compile(r"packets \d+ bytes \d+")
+_KERNELS_OWN = re.compile(r"\bfe80:|^multicast ff00:")
+"""Link-local addresses and what comes with them: each link has its own a while after it came up (RFC 4862)."""
 _VOLATILE = re.compile(r" (?:expires \d+sec|pref medium|error -?\d+)")
 
 
@@ -22,12 +24,13 @@ class Rules(NamedTuple):
 
 
 def rules(host: Host) -> Rules:
-    """Read the whole rule set, all policy rules and the routes of all tables."""
+    """Read the whole rule set, all policy rules and the routes of all tables but those of link-local addresses."""
     run = host.namespace.run
     ruleset = _COUNTERS.sub("", run("nft", "list", "ruleset"))
     policy = "".join(run("ip", family, "rule") for family in ("-4", "-6"))
     routes = "".join(run("ip", family, "route", "show", "table", "all") for family in ("-4", "-6"))
-    return Rules(_sorted_elements(ruleset), policy, "\n".join(sorted(_VOLATILE.sub("", routes).splitlines())))
+    ours = [line for line in _VOLATILE.sub("", routes).splitlines() if not _KERNELS_OWN.search(line)]
+    return Rules(_sorted_elements(ruleset), policy, "\n".join(sorted(ours)))
 
 
 def _sorted_elements(ruleset: str) -> str:

@@ -252,7 +252,7 @@ def test_a_daemon_on_one_address_costs_that_address_alone_and_is_named_until_it_
         eventually(lambda: listening(stand, served.node_port) == expected)  # the daemon's is among them
         assert client.ask(stand.lab.outside, NODE[0], served.node_port, protocol).name == "pod2"
         assert client.ask(stand.lab.node, "::1", served.node_port, protocol).name == "pod2"
-        assert stand.uproxy.metrics()["uproxy_failed_listeners"] == 1
+        eventually(lambda: stand.uproxy.metrics()["uproxy_failed_listeners"] == 1)
     assert client.poll(stand.lab.outside, NODE[1], served.node_port, protocol, within=10).name == "pod2"
     stand.uproxy.wait_for_log("listening_again", f"[{NODE[1]}]:{served.node_port}/{protocol}")
-    assert stand.uproxy.metrics()["uproxy_failed_listeners"] == 0
+    eventually(lambda: stand.uproxy.metrics()["uproxy_failed_listeners"] == 0)

@@ -275,7 +275,7 @@ async def test_a_disk_that_hangs_does_not_keep_the_process(tmp_path: Path, monke
         found.checkpoint.note(one_service(2))
         started = time.monotonic()
         await found.end()
-        assert 0.2 <= time.monotonic() - started < 5
+        assert 0.19 <= time.monotonic() - started < 5  # the loop's clock is that of the last round
         assert [thread.daemon for thread in threading.enumerate() if thread.name == "state"] == [True]
         goes_on.set()
         await until(lambda: found.stats.state_saved)

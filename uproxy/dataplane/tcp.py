@@ -10,8 +10,10 @@ import _socket
 import errno
 import os
 import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from uproxy.core.admission import DROP_ALL
 from uproxy.core.model import NO_OPTIONS
 from uproxy.dataplane.accepting import BUDGET, EXHAUSTED
 from uproxy.dataplane.admitting import admit
@@ -23,6 +25,7 @@ from uproxy.dataplane.reactor import READ
 from uproxy.dataplane.silence import Silence
 from uproxy.dataplane.upstream import SOCKET_TYPE, transparent_option
 from uproxy.errors import ListenError
+from uproxy.socket_filter import attach
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -147,9 +150,11 @@ class TcpListener:
             self.tcp.reactor.modify(self._sock.fileno(), READ)
 
     def close(self) -> int:
-        """Stop listening at once; give the number of connections that go on."""
-        self.tcp.holding.refuse(self)
+        """Stop listening at once; give the number of connections that go on, those included that had not been accepted yet."""
         sock = self._sock
+        if sock is not None:
+            self._accept_the_rest(sock)
+        self.tcp.holding.refuse(self)
         if sock is not None:
             self._stop_accepting()
             self.tcp.reactor.close_now(sock)
@@ -164,6 +169,15 @@ class TcpListener:
         self.tcp.holding.refuse(self)
         self._stop_accepting()
         return sock
+
+    def _accept_the_rest(self, sock: _socket.socket) -> None:
+        """Let nobody else in and accept who is: to their clients they are connected, and closing the socket would reset them."""
+        with suppress(OSError):  # without the filter somebody may still come between the last accept and the close
+            attach(sock, DROP_ALL)
+        before = -1
+        while before != self.traffic.accepted:
+            before = self.traffic.accepted
+            self.on_event(READ)
 
     def _stop_accepting(self) -> None:
         self._sock = None
