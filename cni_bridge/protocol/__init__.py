@@ -1,0 +1,1 @@
+"""The contract between a runtime and a plugin process (CNI specification 1.1.0): no networking here."""

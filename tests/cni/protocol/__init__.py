@@ -1,0 +1,1 @@
+"""The process contract: what a runtime sends, what it gets back."""
