@@ -1,0 +1,1 @@
+"""host-local: decisions, the store, and both beside the reference implementation."""
