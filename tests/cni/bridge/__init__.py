@@ -1,0 +1,1 @@
+"""The bridge plugin, in namespaces that play host and pods."""
