@@ -1,0 +1,1 @@
+"""The portmap plugin: ports of the host that lead to a container."""

@@ -1,0 +1,1 @@
+"""The firewall plugin with real packets, beside the reference plugin, and dying."""

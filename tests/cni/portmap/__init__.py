@@ -1,0 +1,1 @@
+"""The portmap plugin with real packets, beside the reference plugin, and dying."""
