@@ -1,11 +1,11 @@
-"""`python -m bench`: all measurements, or one of them with its own flags: compare, scale, cluster, load."""
+"""`python -m bench`: all measurements, or one of them with its own flags: compare, scale, cluster, cni, load."""
 
 from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING, Final
 
-from bench import cluster, compare, scale
+from bench import cluster, cni, compare, scale
 from bench.load import __main__ as load
 
 if TYPE_CHECKING:
@@ -15,13 +15,14 @@ COMMANDS: Final[dict[str, Callable[[list[str]], int]]] = {
     "compare": compare.main,
     "scale": scale.main,
     "cluster": cluster.main,
+    "cni": cni.main,
     "load": load.main,
 }
-ALL: Final = ("compare", "scale", "cluster")
+ALL: Final = ("compare", "scale", "cluster", "cni")
 
 
 def main(argv: list[str]) -> int:
-    """Run the command that is named first; without one all that measure uproxy, with the flag that all of them know."""
+    """Run the command that is named first; without one all that measure, with the flag that all of them know."""
     if argv and argv[0] in COMMANDS:
         return COMMANDS[argv[0]](argv[1:])
     if [flag for flag in argv if flag != "--quick"]:

@@ -108,7 +108,6 @@ class Comparison:
         texts = (f"{value:.1f} {figure.unit}" for figure, value in values if value is not None)
         reporter.done(f"{name}, {workload.title}: {', '.join(texts)}{_busy(sample.cpu, sample.seconds)}")
 
-
     def _calm(self, topology: Topology, running: Running, workload: Workload) -> Sample:
         """Measure, and again while somebody else uses the CPUs; the calmest sample counts."""
         seconds, samples = self.results.seconds, []

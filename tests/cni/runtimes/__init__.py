@@ -1,0 +1,1 @@
+"""Container runtimes as they are, on our plugins: containerd, podman, libcni's cnitool."""
