@@ -1,4 +1,4 @@
-# The image holds Python, nft, the libraries of both, and uproxy: no shell, no package manager, no compiler.
+# The image holds Python, nft, the libraries of both, uproxy and cni_bridge: no shell, no package manager, no compiler.
 #
 #   docker build -t uproxy .                                  # or podman build --format docker, which keeps the HEALTHCHECK
 #   scripts/build-image.sh uproxy                             # the same, with this machine's pip settings
@@ -39,10 +39,11 @@ RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=ca \
     && find /opt/uproxy -name '*.so' -exec strip --strip-unneeded {} + \
     && ${COMPILE} -j 0 /opt/uproxy/lib
 COPY pyproject.toml README.md LICENSE /source/
+COPY cni_bridge /source/cni_bridge
 COPY uproxy /source/uproxy
 RUN ${PIP} wheel --no-index --no-deps --no-build-isolation --wheel-dir /build/wheel /source \
     && ${PIP} --python /opt/uproxy/bin/python install --no-compile --no-index --no-deps /build/wheel/uproxy-*.whl \
-    && ${COMPILE} /opt/uproxy/lib/python3*/site-packages/uproxy
+    && ${COMPILE} /opt/uproxy/lib/python3*/site-packages/cni_bridge /opt/uproxy/lib/python3*/site-packages/uproxy
 COPY deploy/image/livez.py /opt/uproxy/libexec/
 
 FROM scratch

@@ -22,7 +22,7 @@ demo: $(VENV) ## watch uproxy balance TCP and UDP on loopback addresses: no root
 demo-node: $(VENV) $(TOOLS) ## the same with virtual addresses, pods and a node as network namespaces (root)
 	@$(BIN)/python -m examples.demo_node
 
-test: $(VENV) $(TOOLS) lint types imports kubernetes ## all that must be green before a change lands; says what it skipped and why
+test: $(VENV) $(TOOLS) lint types imports kubernetes cni ## all that must be green before a change lands; says what it skipped and why
 	@$(PYTEST) --numprocesses $(WORKERS) --dist loadfile
 
 lint: $(VENV) ## style and the usual mistakes: ruff
@@ -43,7 +43,15 @@ netns: $(VENV) $(TOOLS) ## the tests with network namespaces and real packets (r
 kubernetes: ## build the API server that tests run, and what belongs to it, from Go's modules: once, minutes
 	@scripts/kubernetes-binaries.sh
 
-bench: $(VENV) $(TOOLS) kubernetes ## compare with HAProxy, nginx and kube-proxy, and measure thousands of Services: 25 minutes (root)
+cni: ## build the reference CNI plugins that tests compare with, and cnitool, from Go's modules: once, two minutes
+	@scripts/cni-binaries.sh
+
+fuzz: $(VENV) ## feed the CNI plugins broken input for DURATION seconds (60): with atheris where it is to be had, else with hypothesis alone (root)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary :all: --upgrade \
+		--target .cache/atheris --requirement requirements-fuzz.txt || echo "atheris cannot be had here"
+	@PYTHONPATH=.cache/atheris $(BIN)/python -m tests.cni.fuzz "$${DURATION:-60}"
+
+bench: $(VENV) $(TOOLS) kubernetes cni ## compare with HAProxy, nginx and kube-proxy, and measure thousands of Services: 25 minutes (root)
 	@$(BIN)/python -m bench
 
 docs: $(VENV) ## bring the generated parts of README.md and docs/ up to date
@@ -71,4 +79,4 @@ $(TOOLS): scripts/debian-tools.sh
 	@scripts/debian-tools.sh
 	@[ "$$(id -u)" -ne 0 ] || touch $@
 
-.PHONY: help demo demo-node test lint types imports unit netns kubernetes bench docs image lock clean
+.PHONY: help demo demo-node test lint types imports unit netns kubernetes cni fuzz bench docs image lock clean

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# As root on Debian: installs the plain tools that tests need, and unpacks servers that would start by themselves
-# when installed into .cache/debian, where tests and benchmarks find them. Elsewhere: names what is missing.
+# As root on Debian: installs the plain tools that tests need, and unpacks into .cache/debian, where tests and benchmarks
+# find them, servers that would start by themselves when installed, container runtimes and CNI plugins. Elsewhere: names what is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 tools=(buildah ca-certificates faketime iproute2 iptables iputils-ping kmod mmdebstrap nftables procps python3-venv)
-servers=(etcd-client etcd-server haproxy libnginx-mod-stream nginx-light podman runc systemd)
+servers=(busybox-static containerd containernetworking-plugins etcd-client etcd-server haproxy libnginx-mod-stream nginx-light podman runc systemd)
 cache="$PWD/.cache/debian"
 
 missing() { for each; do dpkg-query -Wf '${db:Status-Status}\n' "$each" 2>/dev/null | grep -qx installed || echo "$each"; done; }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Writes requirements.txt and requirements-dev.txt from pyproject.toml: exact versions, with the hashes of all
+# Writes requirements.txt and requirements-dev.txt from pyproject.toml, and requirements-fuzz.txt: exact versions, with the hashes of all
 # their wheels, so that the same files serve x86_64 and aarch64. Run it with the lowest Python that is supported:
 # what later ones need is a subset. Versions already locked stay; `make lock UPGRADE=1` takes the newest.
 set -euo pipefail
@@ -13,3 +13,4 @@ unset PIP_FIND_LINKS # local wheels have no place in a lock
 
 "${compile[@]}" --output-file requirements.txt pyproject.toml
 "${compile[@]}" --extra dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
+echo "atheris>=3" | "${compile[@]}" --output-file requirements-fuzz.txt - # for `make fuzz`: not every Python has it

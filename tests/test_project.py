@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-MODULES: Final = sorted((ROOT / "uproxy").rglob("*.py"))
-FOLDERS: Final = ("uproxy", "tests", "bench", "examples", "scripts")
+MODULES: Final = sorted(path for package in ("uproxy", "cni_bridge") for path in (ROOT / package).rglob("*.py"))
+FOLDERS: Final = ("uproxy", "cni_bridge", "tests", "bench", "examples", "scripts")
 PYTHON: Final = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 
 MEDIAN_LINES: Final = 8
