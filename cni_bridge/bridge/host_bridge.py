@@ -32,6 +32,9 @@ def ensure(connection: Connection, settings: Settings) -> Link:
     wanted = link.UP | (link.PROMISCUOUS if settings.promiscuous else 0)
     if not bridge.is_up:
         sysctl.write_if_there(f"ipv6/conf/{settings.bridge}/accept_ra", "0")
+        if not settings.enabledad:
+            # While the link-local address is checked for duplicates (2 s) the node cannot ask for the first pods' neighbours.
+            sysctl.write_if_there(f"ipv6/conf/{settings.bridge}/accept_dad", "0")
     if bridge.flags & wanted != wanted:
         connection.perform(link.set_flags(bridge.index, bridge.name, wanted, wanted))
         bridge.flags |= wanted
