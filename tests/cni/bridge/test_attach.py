@@ -47,6 +47,8 @@ def test_an_ipv6_address_is_usable_when_add_returns(node: Node) -> None:
     for namespace, name in ((pod, "eth0"), (node.host, "cni0")):
         (found,) = [one for one in interface(namespace, name)["addr_info"] if one["scope"] == "global"]
         assert not found.get("tentative")
+    # With a link-local address that is still checked the node could not ask for its pods' neighbours: 2 s without an answer.
+    assert not any(one.get("tentative") for one in interface(node.host, "cni0")["addr_info"])
     assert pod.read_sysctl("net.ipv6.conf.eth0.keep_addr_on_down") == "1"
     assert pod.read_sysctl("net.ipv6.conf.eth0.accept_ra") == "0"
 

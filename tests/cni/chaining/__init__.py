@@ -1,0 +1,1 @@
+"""Our bridge at the head of chains of other plugins."""
