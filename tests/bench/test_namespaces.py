@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.namespaces import FOLDER, Namespaces, sweep
+from tests.lab.waiting import eventually
 
 pytestmark = pytest.mark.netns
 
@@ -20,6 +21,7 @@ def test_a_namespace_is_gone_with_all_that_ran_in_it() -> None:
     with Namespaces("one") as made:
         name = made["one"].name
         process = subprocess.Popen([*made["one"].prefix, "sleep", "1000"])
+        eventually(lambda: Path(f"/proc/{process.pid}/ns/net").readlink() != HERE.readlink())
         assert (FOLDER / name).exists()
 
     assert not (FOLDER / name).exists()

@@ -193,7 +193,7 @@ class Desired:
 
     def _without_loops(self, service: ObjectKey, route: Route, refused: dict[Refusal, None]) -> Route:
         claimed = self._claimed[route.key.protocol]
-        for endpoint in dict.fromkeys(_endpoints_of(route)):
+        for endpoint in dict.fromkeys((*route.endpoints, *(route.inside or ()))):
             if endpoint in claimed:
                 refused[self._loop(service, route, endpoint)] = None
         endpoints = tuple(endpoint for endpoint in route.endpoints if endpoint not in claimed)
