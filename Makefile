@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest
 VENV := .venv/.complete
 TOOLS := .cache/.tools
 # Test files at a time: they wait for real time more than for a CPU. WORKERS=0: one after the other, in this process.
-WORKERS ?= 3
+WORKERS ?= 2
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
