@@ -121,6 +121,8 @@ class ApiServer:
             raise Stalled(f"nothing came for {question.stall:g} s", self._where(question), remedy) from error
         except TRANSPORT as error:
             raise self._translate(error, question) from error
+        except RuntimeError as error:  # "Connection closed.": one that aiohttp gave up for damage is asked for more
+            raise self._translate(aiohttp.ClientPayloadError(str(error)), question) from error
 
     async def _answer(self, question: _Question) -> aiohttp.ClientResponse:
         """Give a successful answer's head; after a 401 it is asked once more if credentials could be renewed."""
