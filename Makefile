@@ -23,7 +23,7 @@ demo-node: $(VENV) $(TOOLS) ## the same with virtual addresses, pods and a node 
 	@$(BIN)/python -m examples.demo_node
 
 test: $(VENV) $(TOOLS) lint types imports kubernetes cni ## all that must be green before a change lands; says what it skipped and why
-	@$(PYTEST) --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+	@$(PYTEST) --numprocesses $(WORKERS) --dist loadfile
 
 lint: $(VENV) ## style and the usual mistakes: ruff
 	@$(BIN)/ruff check --quiet .
