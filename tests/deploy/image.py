@@ -6,6 +6,7 @@ what a careful operator gives it and nothing more: a root that nobody can write 
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import http.client
 import json
@@ -55,11 +56,17 @@ def try_podman(*arguments: str, within: float = 60) -> subprocess.CompletedProce
 
 @functools.cache
 def build() -> None:
-    """Build the image as somebody without an image registry does: once per test run; the base is made once for all."""
-    if not BASE.exists():
-        _run("scripts/base-image.sh", str(BASE))
-    _run("scripts/build-image.sh", TAG, str(BASE))
-    podman("image", "prune", "--force", "--filter", f"until={LAYERS_KEPT}")
+    """Build the image as somebody without an image registry does: once per process; the base is made once for all.
+
+    One build at a time: another process of the same test run waits, and finds every layer made.
+    """
+    BASE.parent.mkdir(parents=True, exist_ok=True)
+    with BASE.with_name("building").open("w") as building:
+        fcntl.flock(building, fcntl.LOCK_EX)
+        if not BASE.exists():
+            _run("scripts/base-image.sh", str(BASE))
+        _run("scripts/build-image.sh", TAG, str(BASE))
+        podman("image", "prune", "--force", "--filter", f"until={LAYERS_KEPT}")
 
 
 def _run(*argv: str) -> None:
