@@ -15,6 +15,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from cni_bridge import executable as entry
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import CodeType
@@ -72,8 +74,7 @@ def write(executable: str, folder: Path) -> Path:
 
 def content(executable: str) -> bytes:
     """Give the bundle of an executable for the running interpreter."""
-    entry = f"{PACKAGE}.exec_{executable.replace('-', '_')}"
-    modules = _reached_from(entry)
+    modules = _reached_from(entry.__name__, entry.VERBS[executable])
     place, index, pieces = HEAD_BYTES, {}, []
     for name, module in modules.items():
         code = marshal.dumps(module.code())
@@ -82,7 +83,7 @@ def content(executable: str) -> bytes:
         place += len(code)
         pieces.append(code)
     names = {"__name__": f"{PACKAGE}.bundled"}
-    start_arguments = (Module(names["__name__"]).code(), names, (entry, _ahead(executable), index, _libraries()))
+    start_arguments = (Module(names["__name__"]).code(), names, (executable, _ahead(executable), index, _libraries()))
     head = importlib.util.MAGIC_NUMBER + marshal.dumps(start_arguments)
     if len(head) > HEAD_BYTES:
         raise ValueError(f"{executable}: the head of the bundle has {len(head)} bytes")
@@ -150,10 +151,10 @@ def _imported(node: ast.AST) -> Iterator[str]:
         yield from (alias.name for alias in node.names)
 
 
-def _reached_from(entry: str) -> dict[str, Module]:
-    """Give the entry and all modules of this package that it may import, by name."""
+def _reached_from(*entries: str) -> dict[str, Module]:
+    """Give these and all modules of this package that they may import, by name."""
     found: dict[str, Module] = {}
-    waiting = [entry]
+    waiting = [*entries]
     while waiting:
         name = waiting.pop()
         if name not in found and _path(name).is_file():

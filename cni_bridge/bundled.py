@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     Entry = tuple[int, int, bool, tuple[str, ...]]
 
+ENTRY = "cni_bridge.executable"
 Module = type(sys)
 _STDERR, _OUT_OF_THE_WAY = 2, 255
 
@@ -66,8 +67,8 @@ class Bundle:
         exec(loads(pread(self.descriptor, size, place)), module.__dict__)  # noqa: S102, S302 - as every import does, with what the installation wrote
 
 
-def serve(descriptor: int, entry: str, ahead: dict[bytes, tuple[str, ...]], modules: dict[str, Entry], libraries: dict[str, str]) -> None:
-    """Run `run` of the entry, the executable's module. ahead: what a verb will import for certain, or nearly so.
+def serve(descriptor: int, name: str, ahead: dict[bytes, tuple[str, ...]], modules: dict[str, Entry], libraries: dict[str, str]) -> None:
+    """Call the entry's `run` with the executable's name. ahead: what a verb will import for certain, or nearly so.
 
     Without the garbage collector: ten passes find nothing in a process that ends after some milliseconds, and take 0.2 of them.
     """
@@ -78,8 +79,8 @@ def serve(descriptor: int, entry: str, ahead: dict[bytes, tuple[str, ...]], modu
         descriptor = _OUT_OF_THE_WAY
     bundle = Bundle(descriptor, modules, libraries)
     sys.meta_path.insert(0, bundle)
-    bundle.run(entry)
-    for name in ahead.get(environ.get(b"CNI_COMMAND", b""), ()):
-        if name not in sys.modules:
-            bundle.run(name)
-    sys.modules[entry].run()
+    bundle.run(ENTRY)
+    for module in ahead.get(environ.get(b"CNI_COMMAND", b""), ()):
+        if module not in sys.modules:
+            bundle.run(module)
+    sys.modules[ENTRY].run(name)

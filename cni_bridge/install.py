@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cni_bridge import stub
+from cni_bridge.executable import VERBS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,7 +74,7 @@ class Place:
 
 def plugins() -> list[str]:
     """List the plugins there are."""
-    return sorted(path.stem.removeprefix("exec_").replace("_", "-") for path in SOURCES.glob("exec_*.py"))
+    return sorted(VERBS)
 
 
 def digest() -> str:

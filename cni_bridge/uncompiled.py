@@ -17,5 +17,6 @@ def run(name: str) -> None:
         raise ImportError(f"Python {OLDEST[0]}.{OLDEST[1]} or later is needed")
     version = sys.version.partition(" ")[0]
     sys.stderr.write(f"cni_bridge: no byte code for {sys.executable} {version}, {name} starts slowly: run `cni-bridge install` again\n")
-    module = __import__(f"cni_bridge.exec_{name.replace('-', '_')}", None, None, ["run"])
-    module.run()
+    from cni_bridge import executable  # noqa: PLC0415 - a too old interpreter could not read it
+
+    executable.run(name)

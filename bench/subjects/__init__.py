@@ -19,6 +19,8 @@ SUBJECTS: Final[dict[str, Subject]] = {
     "nginx": Nginx(),
     "none": Routed(),
     "uproxy-kept": UProxy("uproxy, client's address kept", pods=True),
+    "uproxy-direct": UProxy("uproxy on the node's own address", redirect="none"),
+    "uproxy-routes": UProxy("uproxy, routes back end", redirect="routes"),
     "uproxy-asyncio": UProxy("uproxy on asyncio", loop="asyncio"),
 }
 DEFAULT: Final = ("uproxy", "haproxy", "nginx", "none")

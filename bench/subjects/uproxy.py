@@ -10,7 +10,7 @@ import yaml
 import uproxy
 from bench.manifests import endpoint_slice, service
 from bench.subjects.base import TCP_PORTS, UDP_PORTS, CannotRun, Running, launch
-from bench.topology import CLIENT, SERVER, Topology, python
+from bench.topology import CLIENT, NODE, SERVER, Topology, python
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,14 +24,17 @@ class UProxy:
     """One Service with all ports, one endpoint.
 
     pods: the node reaches client and server by host routes, as it does pods, so that the client's address is kept.
+    redirect: the back end; with "none" the Service's address is the node's own, where the other proxies listen.
     """
 
     udp = True
 
-    def __init__(self, title: str, *, pods: bool = False, loop: str = "uvloop") -> None:
+    def __init__(self, title: str, *, pods: bool = False, loop: str = "uvloop", redirect: str = "nftables") -> None:
         self.title = title
         self._pods = pods
         self._loop = loop
+        self._redirect = redirect
+        self._address = NODE if redirect == "none" else VIP
 
     def version(self) -> str:
         """Give its version; raises CannotRun where the kernel's tool is missing."""
@@ -47,16 +50,17 @@ class UProxy:
         manifests = folder / "manifests"
         manifests.mkdir()
         ports = {f"tcp-{port}": ("TCP", port) for port in TCP_PORTS} | {f"udp-{port}": ("UDP", port) for port in UDP_PORTS}
-        documents = [service("bench", VIP, ports), endpoint_slice("bench", [SERVER], ports)]
+        documents = [service("bench", self._address, ports), endpoint_slice("bench", [SERVER], ports)]
         (manifests / "bench.yaml").write_text(yaml.safe_dump_all(documents))
-        return launch(topology, folder, command(manifests, settings(folder, loop=self._loop)), VIP)
+        argv = command(manifests, settings(folder, loop=self._loop), redirect=self._redirect)
+        return launch(topology, folder, argv, self._address)
 
 
-def command(manifests: Path, config: Path) -> list[str]:
+def command(manifests: Path, config: Path, *, redirect: str = "nftables") -> list[str]:
     """Give the command line of a uproxy on a node of the measurements."""
     addresses = ["--healthz-bind-address", HEALTH, "--metrics-bind-address", METRICS]
     where = ["--manifests", str(manifests), "--config", str(config), "--node-name", "node"]
-    return [*python("uproxy", "run"), *where, "--redirect", "nftables", *addresses]
+    return [*python("uproxy", "run"), *where, "--redirect", redirect, *addresses]
 
 
 def settings(folder: Path, **values: object) -> Path:

@@ -56,7 +56,7 @@ def ours(folder: Path) -> Path:
     """Make executables of our plugins, the chained ones too."""
     nodes.ours(folder)
     for name in CHAINED:
-        text = nodes.STUB.format(python=os.path.realpath(sys.executable), root=str(ROOT), module=name)
+        text = nodes.STUB.format(python=os.path.realpath(sys.executable), root=str(ROOT), name=name)
         (folder / name).write_text(text, encoding="utf-8")
         (folder / name).chmod(0o755)
     return folder

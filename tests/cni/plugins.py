@@ -37,7 +37,7 @@ class Answer:
 
 def ours(name: str, python: str = sys.executable) -> tuple[str, ...]:
     """Give the command that is our plugin of that name."""
-    return (python, "-IS", str(ROOT / "cni_bridge" / f"exec_{name.replace('-', '_')}.py"))
+    return (python, "-IS", str(ROOT / "cni_bridge/executable.py"), name)
 
 
 def reference(name: str) -> tuple[str, ...]:

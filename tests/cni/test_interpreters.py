@@ -24,16 +24,16 @@ def end(code):
     sys.stderr.flush()
     exit(code)
 posix._exit = end
-from cni_bridge import exec_host_local
-exec_host_local.run()
+from cni_bridge import executable
+executable.run("host-local")
 """
 WITHOUT_C_MODULES = """
 import sys, os, json, signal, socket, struct
 sys.path.insert(0, {root!r})
 for name in ("_json", "_signal", "_socket", "_struct"):
     sys.modules[name] = None
-from cni_bridge import exec_host_local
-exec_host_local.run()
+from cni_bridge import executable
+executable.run("host-local")
 """
 CHEAP = {"__future__", "_json", "_signal", "_socket", "_struct", "errno", "fcntl", "posix", "time"}
 
@@ -92,7 +92,7 @@ def test_no_verb_loads_more_than_c_modules_and_our_own(tmp_path: Path, python: s
 
 def test_a_stub_elsewhere_that_calls_run_is_a_plugin(tmp_path: Path) -> None:
     stub = tmp_path / "host-local"
-    source = f"import sys\nsys.path.insert(0, {str(ROOT)!r})\nfrom cni_bridge.exec_host_local import run\nrun()\n"
+    source = f"import sys\nsys.path.insert(0, {str(ROOT)!r})\nfrom cni_bridge.executable import run\nrun('host-local')\n"
     stub.write_text(f"#!{sys.executable} -IS\n{source}", encoding="utf-8")
     stub.chmod(0o755)
     assert call((str(stub),), variables("ADD"), config(tmp_path / "store", "10.1.0.0/29")).said["ips"][0]["address"] == "10.1.0.2/29"

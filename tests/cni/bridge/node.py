@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 ROOT: Final = Path(__file__).resolve().parents[3]
 DEBIAN: Final = (Path("/usr/lib/cni"), ROOT / ".cache/debian/usr/lib/cni")
 PLUGINS: Final = ("bridge", "host-local", "loopback")
-STUB: Final = "#!{python} -IS\nimport sys\nsys.path.insert(0, {root!r})\nfrom cni_bridge.exec_{module} import run\nrun()\n"
+STUB: Final = "#!{python} -IS\nimport sys\nsys.path.insert(0, {root!r})\nfrom cni_bridge.executable import run\nrun({name!r})\n"
 SECONDS: Final = 60
 
 Json = dict[str, Any]
@@ -50,7 +50,7 @@ def ours(folder: Path) -> Path:
     folder.mkdir()
     for name in PLUGINS:
         stub = folder / name
-        text = STUB.format(python=os.path.realpath(sys.executable), root=str(ROOT), module=name.replace("-", "_"))
+        text = STUB.format(python=os.path.realpath(sys.executable), root=str(ROOT), name=name)
         stub.write_text(text, encoding="utf-8")
         stub.chmod(0o755)
     return folder

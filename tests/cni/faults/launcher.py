@@ -16,14 +16,13 @@ import sys
 import tempfile
 from typing import Any, Final, NoReturn
 
-from cni_bridge import exec_bridge, exec_host_local, fast
+from cni_bridge import executable, fast
 from cni_bridge.bridge import attach, check, collect, detach, host_routes, mac_spoof, masquerade, masquerade_compat, status
 from cni_bridge.host_local import verbs
 from cni_bridge.netlink import bridge_port
 from tests.cni.faults import steps
 
 PRELOADED: Final = (attach, bridge_port, check, collect, detach, host_routes, mac_spoof, masquerade, masquerade_compat, status, verbs)
-RUN: Final = {"bridge": exec_bridge.run, "host-local": exec_host_local.run}
 
 
 def serve(plugin: str, variables: dict[str, str], files: tuple[int, int, int], counting: steps.Steps) -> NoReturn:
@@ -35,7 +34,7 @@ def serve(plugin: str, variables: dict[str, str], files: tuple[int, int, int], c
     fast.posix.environ.clear()
     fast.posix.environ.update({name.encode(): value.encode() for name, value in variables.items()})
     steps.count(counting)
-    RUN[plugin]()
+    executable.run(plugin)
 
 
 def run(asked: dict[str, Any], taken: memoryview) -> dict[str, Any]:

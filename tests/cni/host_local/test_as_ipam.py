@@ -27,7 +27,7 @@ def namespaces() -> Iterator[list[Namespace]]:
 def installed(folder: Path) -> str:
     """Write the executable host-local into a folder that comes first in CNI_PATH."""
     stub = folder / "host-local"
-    stub.write_text(f'#!/bin/sh\nexec {sys.executable} -IS {ROOT}/cni_bridge/exec_host_local.py "$@"\n', encoding="utf-8")
+    stub.write_text(f"#!/bin/sh\nexec {sys.executable} -IS {ROOT}/cni_bridge/executable.py host-local\n", encoding="utf-8")
     stub.chmod(0o755)
     return f"{folder}:{Path(reference('host-local')[0]).parent}"
 

@@ -28,8 +28,8 @@ sys.path.insert(0, {root!r})
 from cni_bridge.host_local import lock, store
 from tests.cni.host_local.dying import DyingSystem
 store.posix = lock.posix = DyingSystem({changes}, lambda: os.kill(os.getpid(), signal.SIGKILL))
-from cni_bridge import exec_host_local
-exec_host_local.run()
+from cni_bridge import executable
+executable.run("host-local")
 """
 
 

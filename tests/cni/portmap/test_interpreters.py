@@ -33,8 +33,8 @@ def end(code):
     sys.stderr.flush()
     exit(code)
 posix._exit = end
-from cni_bridge import exec_{plugin}
-exec_{plugin}.run()
+from cni_bridge import executable
+executable.run({plugin!r})
 """
 HASHES = {"_sha512", "_sha2"}
 """One of which the interpreter has."""
