@@ -1,24 +1,24 @@
-"""`python -m bench`: all measurements, or one of them with its own flags: compare, scale, cluster, cni, load."""
+"""`python -m bench`: all measurements, or one of them with its own flags: run, scale, cluster, cni, load."""
 
 from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING, Final
 
-from bench import cluster, cni, compare, scale
+from bench import cluster, cni, run, scale
 from bench.load import __main__ as load
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 COMMANDS: Final[dict[str, Callable[[list[str]], int]]] = {
-    "compare": compare.main,
+    "run": run.main,
     "scale": scale.main,
     "cluster": cluster.main,
     "cni": cni.main,
     "load": load.main,
 }
-ALL: Final = ("compare", "scale", "cluster", "cni")
+ALL: Final = ("run", "scale", "cluster", "cni")
 
 
 def main(argv: list[str]) -> int:

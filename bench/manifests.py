@@ -31,7 +31,7 @@ def endpoint_slice(service_name: str, addresses: Sequence[str], ports: Mapping[s
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
         "metadata": {"name": f"{service_name}-1", "namespace": NAMESPACE, "labels": {"kubernetes.io/service-name": service_name}},
-        "addressType": "IPv4",
+        "addressType": "IPv6" if ":" in addresses[0] else "IPv4",
         "endpoints": [{"addresses": [address], "conditions": {"ready": True}} for address in addresses],
         "ports": [{"name": port, "protocol": protocol, "port": number} for port, (protocol, number) in ports.items()],
     }

@@ -9,15 +9,16 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from bench.figures import Sample
 from bench.processes import busy_seconds, cpu_seconds
 from bench.topology import LOAD_CPU, Topology, end, python, start
-from bench.workloads import Sample, Workload
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import IO
 
     from bench.subjects.base import Running
+    from bench.workloads.base import Site
 
 MARGIN_SECONDS: Final = 30.0
 """How much longer than its measurement a load may take before it is killed."""
@@ -38,13 +39,13 @@ def load_server(topology: Topology) -> Iterator[None]:
         end(process)
 
 
-def measure(topology: Topology, running: Running, workload: Workload, seconds: float, warm_up: float) -> Sample:
-    """Run one load from the client against a subject; raises Failed with the load's own words."""
-    size = ["--seconds", str(seconds), "--warm-up", str(warm_up), "--connections", str(workload.connections)]
-    argv = python("bench.load", workload.kind, running.host, str(workload.port), *size)
-    process = start(topology.client, LOAD_CPU, argv, stderr=subprocess.PIPE)
+def generate(site: Site, kind: str, port: int, *flags: str) -> Sample:
+    """Run one generator of bench.load on the client against a subject; raises Failed with the load's own words."""
+    times = ["--seconds", str(site.seconds), "--warm-up", str(site.warm_up)]
+    argv = python("bench.load", kind, site.address, str(port), *times, *flags)
+    process = start(site.topology.client, LOAD_CPU, argv, stderr=subprocess.PIPE)
     try:
-        return _watch(process, running, seconds + warm_up + MARGIN_SECONDS)
+        return _watch(process, site.running, site.seconds + site.warm_up + MARGIN_SECONDS)
     finally:
         process.kill()
         process.communicate()

@@ -1,6 +1,7 @@
 """The network of every measurement: client - node - server over two veth pairs, the node routes.
 
     client 10.77.1.2 ---- 10.77.1.1 node 10.77.2.1 ---- 10.77.2.2 server
+        fd77:1::2         fd77:1::1     fd77:2::1        fd77:2::2
 
 The client's way to everything, service addresses included, is the node. The proxy under test runs on the
 node. Processes are pinned: the proxy to one CPU, all the load to another one where there are two.
@@ -21,10 +22,13 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import IO
 
-CLIENT: Final = "10.77.1.2"
-NODE: Final = "10.77.1.1"
-NODE_TOWARDS_SERVER: Final = "10.77.2.1"
-SERVER: Final = "10.77.2.2"
+CLIENT: Final = {4: "10.77.1.2", 6: "fd77:1::2"}
+NODE: Final = {4: "10.77.1.1", 6: "fd77:1::1"}
+NODE_TOWARDS_SERVER: Final = {4: "10.77.2.1", 6: "fd77:2::1"}
+SERVER: Final = {4: "10.77.2.2", 6: "fd77:2::2"}
+"""Addresses, by family."""
+FAMILIES: Final = (4, 6)
+_LENGTH = {4: "24", 6: "64 nodad"}
 PROJECT: Final = Path(__file__).resolve().parent.parent
 
 _CPUS = sorted(os.sched_getaffinity(0))
@@ -57,10 +61,13 @@ class Topology:
     def _wire(self) -> None:
         self._namespaces.cable("client", "eth0", "node", "to-client")
         self._namespaces.cable("server", "eth0", "node", "to-server")
-        self.client.ip(f"addr add {CLIENT}/24 dev eth0", f"route add default via {NODE}")
-        self.server.ip(f"addr add {SERVER}/24 dev eth0", f"route add default via {NODE_TOWARDS_SERVER}")
-        self.node.ip(f"addr add {NODE}/24 dev to-client", f"addr add {NODE_TOWARDS_SERVER}/24 dev to-server")
-        self.node.sysctl(ipv4__ip_forward=1)
+        for family in FAMILIES:
+            length = _LENGTH[family]
+            self.client.ip(f"addr add {CLIENT[family]}/{length} dev eth0", f"route add default via {NODE[family]}")
+            self.server.ip(f"addr add {SERVER[family]}/{length} dev eth0", f"route add default via {NODE_TOWARDS_SERVER[family]}")
+            towards_server = f"addr add {NODE_TOWARDS_SERVER[family]}/{length} dev to-server"
+            self.node.ip(f"addr add {NODE[family]}/{length} dev to-client", towards_server)
+        self.node.sysctl(ipv4__ip_forward=1, ipv6__conf__all__forwarding=1)
         for namespace in (self.client, self.node, self.server):
             # Without it connect() slows down once a few ten thousand connections to one address are in TIME_WAIT:
             # the same for every subject, and what is to be measured is the proxy, not its ports running out.
@@ -84,6 +91,11 @@ def start(
     return subprocess.Popen(  # the caller ends it: a with statement here would wait for it
         [*prefix, *argv], cwd=PROJECT, env=variables, stdin=stdin, stdout=stdout, stderr=stderr, text=True, start_new_session=True
     )
+
+
+def bracketed(address: str) -> str:
+    """Give an address as it is written before a port."""
+    return f"[{address}]" if ":" in address else address
 
 
 def python(module: str, *arguments: str) -> list[str]:

@@ -34,7 +34,7 @@ class Server:
     """Serves until the process ends. Handlers get the epoll mask; whoever raises OSError loses its connection."""
 
     def __init__(self, host: str = "") -> None:
-        self._host = host
+        self._hosts = [host] if host else ["0.0.0.0", "::"]  # noqa: S104 - inside a namespace of its own
         self._epoll = select.epoll()
         self._handlers: dict[int, Callable[[int], None]] = {}
         self._sockets: dict[int, socket.socket] = {}
@@ -76,10 +76,11 @@ class Server:
         self._sockets.pop(descriptor).close()
 
     def _listen(self, port: int, welcome: Callable[[socket.socket], None]) -> None:
-        sock = socket.create_server((self._host, port), backlog=BACKLOG)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.settimeout(0)
-        self._add(sock, select.EPOLLIN, partial(self._accept, sock, welcome))
+        for host in self._hosts:
+            sock = socket.create_server((host, port), family=_family(host), backlog=BACKLOG)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.settimeout(0)
+            self._add(sock, select.EPOLLIN, partial(self._accept, sock, welcome))
 
     def _accept(self, listener: socket.socket, welcome: Callable[[socket.socket], None], _mask: int) -> None:
         with suppress(BlockingIOError, ConnectionAbortedError):
@@ -89,11 +90,14 @@ class Server:
                 welcome(sock)
 
     def _listen_datagrams(self, port: int) -> None:
-        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, DATAGRAM_BUFFER)
-        sock.bind((self._host, port))
-        sock.settimeout(0)
-        self._add(sock, select.EPOLLIN, partial(self._echo_datagrams, sock.recvfrom_into, sock.sendto))
+        for host in self._hosts:
+            sock = socket.socket(_family(host), socket.SOCK_DGRAM)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, DATAGRAM_BUFFER)
+            if _family(host) is socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.bind((host, port))
+            sock.settimeout(0)
+            self._add(sock, select.EPOLLIN, partial(self._echo_datagrams, sock.recvfrom_into, sock.sendto))
 
     def _echo_datagrams(self, receive: Callable[..., tuple[int, object]], send: Callable[..., int], _mask: int) -> None:
         buffer = self._buffer
@@ -129,6 +133,10 @@ class Server:
     def _name(sock: socket.socket) -> None:
         with sock, suppress(OSError):
             sock.send(f"{sock.getsockname()[0]} {sock.getpeername()[0]}\n".encode())
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 class Echo:

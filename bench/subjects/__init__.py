@@ -12,9 +12,8 @@ from bench.subjects.uproxy import UProxy
 if TYPE_CHECKING:
     from bench.subjects.base import Subject
 
-OURS: Final = "uproxy"
 SUBJECTS: Final[dict[str, Subject]] = {
-    "uproxy": UProxy("uproxy"),
+    "uproxy": UProxy("uproxy", role="ours"),
     "haproxy": HAProxy(),
     "nginx": Nginx(),
     "none": Routed(),
@@ -24,5 +23,3 @@ SUBJECTS: Final[dict[str, Subject]] = {
     "uproxy-asyncio": UProxy("uproxy on asyncio", loop="asyncio"),
 }
 DEFAULT: Final = ("uproxy", "haproxy", "nginx", "none")
-PEERS: Final = ("haproxy", "nginx")
-"""What ours is compared with: the best of these in each row."""

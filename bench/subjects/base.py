@@ -27,9 +27,9 @@ class CannotRun(Exception):
 
 @dataclass
 class Running:
-    """A subject at work. host: where the client reaches it; process: whose CPU counts; None if there is no proxy."""
+    """A subject at work. addresses: where the client reaches it, by family; process: whose CPU counts; None if there is no proxy."""
 
-    host: str
+    addresses: Mapping[int, str]
     process: subprocess.Popen[str] | None = None
     log: Path | None = field(default=None, repr=False)
 
@@ -40,9 +40,10 @@ class Running:
 
 
 class Subject(Protocol):
-    """A proxy, or none, between client and server."""
+    """A proxy, or none, between client and server. role: as document.SubjectInfo says."""
 
     title: str
+    role: str
     udp: bool
 
     def version(self) -> str:
@@ -52,12 +53,14 @@ class Subject(Protocol):
         """Start it on the node, folder is for its files; raises CannotRun. It serves when this returns."""
 
 
-def launch(topology: Topology, folder: Path, argv: Sequence[str], host: str, environment: Mapping[str, str] | None = None) -> Running:
+def launch(
+    topology: Topology, folder: Path, argv: Sequence[str], addresses: Mapping[int, str], environment: Mapping[str, str] | None = None
+) -> Running:
     """Start a proxy on the node and wait until the client reaches the server through it; raises CannotRun with its last words."""
     log = folder / "stderr.log"
     with log.open("w") as stderr:
         process = start(topology.node, PROXY_CPU, argv, stdout=subprocess.DEVNULL, stderr=stderr, environment=environment)
-    running = Running(host, process, log)
+    running = Running(addresses, process, log)
     try:
         _wait(topology, running)
     except BaseException:
@@ -69,7 +72,7 @@ def launch(topology: Topology, folder: Path, argv: Sequence[str], host: str, env
 def name_of_endpoint(topology: Topology, address: Address, seconds: float = 1.0) -> str:
     """Ask the name server behind an address which of its addresses answered; raises OSError."""
     with topology.client.entered():
-        sock = socket.socket()
+        sock = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
     with sock:
         sock.settimeout(seconds)
         sock.connect(address)
@@ -80,7 +83,7 @@ def _wait(topology: Topology, running: Running) -> None:
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:
-            if name_of_endpoint(topology, (running.host, NAME)):
+            if all(name_of_endpoint(topology, (address, NAME)) for address in running.addresses.values()):
                 return
         except OSError:
             _give_up_if(running.process, running.log, late=time.monotonic() > deadline)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import subprocess
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from bench.programs import environment, find
 from bench.subjects.base import TCP_PORTS, CannotRun, Running, launch
-from bench.topology import NODE, SERVER, Topology
+from bench.topology import FAMILIES, NODE, SERVER, Topology, bracketed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +21,7 @@ class HAProxy:
     """Listens on the node's address, one frontend and one server per port."""
 
     title = "HAProxy"
+    role = "peer"
     udp = False
 
     def version(self) -> str:
@@ -37,8 +39,8 @@ class HAProxy:
 
 
 def _listeners() -> Iterator[str]:
-    for port in TCP_PORTS:
-        yield f"listen port-{port}\n    bind {NODE}:{port}\n    server one {SERVER}:{port}\n"
+    for family, port in product(FAMILIES, TCP_PORTS):
+        yield f"listen ipv{family}-{port}\n    bind {bracketed(NODE[family])}:{port}\n    server one {bracketed(SERVER[family])}:{port}\n"
 
 
 def _program() -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from bench.programs import environment, find, find_file
 from bench.subjects.base import TCP_PORTS, UDP_PORTS, CannotRun, Running, launch
-from bench.topology import NODE, SERVER, Topology
+from bench.topology import FAMILIES, NODE, SERVER, Topology, bracketed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +21,7 @@ class Nginx:
     """Listens on the node's address, one server per port and protocol."""
 
     title = "nginx stream"
+    role = "peer"
     udp = True
 
     def version(self) -> str:
@@ -40,10 +41,12 @@ class Nginx:
 
 
 def _servers() -> Iterator[str]:
-    for port in TCP_PORTS:
-        yield f"server {{ listen {NODE}:{port} backlog=4096; proxy_pass {SERVER}:{port}; }}\n"
-    for port in UDP_PORTS:
-        yield f"server {{ listen {NODE}:{port} udp; proxy_pass {SERVER}:{port}; proxy_timeout 30s; }}\n"
+    for family in FAMILIES:
+        node, server = bracketed(NODE[family]), bracketed(SERVER[family])
+        for port in TCP_PORTS:
+            yield f"server {{ listen {node}:{port} backlog=4096; proxy_pass {server}:{port}; }}\n"
+        for port in UDP_PORTS:
+            yield f"server {{ listen {node}:{port} udp; proxy_pass {server}:{port}; proxy_timeout 30s; }}\n"
 
 
 def _program() -> tuple[str, str]:

@@ -16,6 +16,7 @@ class Routed:
     """The client talks to the server itself."""
 
     title = "no proxy"
+    role = "kernel"
     udp = True
 
     def version(self) -> str:

@@ -15,7 +15,7 @@ from bench.topology import CLIENT, NODE, SERVER, Topology, python
 if TYPE_CHECKING:
     from pathlib import Path
 
-VIP: Final = "10.96.0.10"
+VIP: Final = {4: "10.96.0.10", 6: "fd96::10"}
 HEALTH: Final = "127.0.0.1:10256"
 METRICS: Final = "127.0.0.1:10249"
 
@@ -29,12 +29,13 @@ class UProxy:
 
     udp = True
 
-    def __init__(self, title: str, *, pods: bool = False, loop: str = "uvloop", redirect: str = "nftables") -> None:
+    def __init__(self, title: str, *, role: str = "variant", pods: bool = False, loop: str = "uvloop", redirect: str = "nftables") -> None:
         self.title = title
+        self.role = role
         self._pods = pods
         self._loop = loop
         self._redirect = redirect
-        self._address = NODE if redirect == "none" else VIP
+        self._addresses = NODE if redirect == "none" else VIP
 
     def version(self) -> str:
         """Give its version; raises CannotRun where the kernel's tool is missing."""
@@ -46,14 +47,19 @@ class UProxy:
         """Start it on the node; raises CannotRun."""
         self.version()
         if self._pods:
-            topology.node.ip(f"route add {CLIENT}/32 dev to-client", f"route add {SERVER}/32 dev to-server")
+            for family, length in ((4, 32), (6, 128)):
+                topology.node.ip(f"route add {CLIENT[family]}/{length} dev to-client", f"route add {SERVER[family]}/{length} dev to-server")
         manifests = folder / "manifests"
         manifests.mkdir()
         ports = {f"tcp-{port}": ("TCP", port) for port in TCP_PORTS} | {f"udp-{port}": ("UDP", port) for port in UDP_PORTS}
-        documents = [service("bench", self._address, ports), endpoint_slice("bench", [SERVER], ports)]
+        documents = [
+            document
+            for family, vip in self._addresses.items()
+            for document in (service(f"bench-{family}", vip, ports), endpoint_slice(f"bench-{family}", [SERVER[family]], ports))
+        ]
         (manifests / "bench.yaml").write_text(yaml.safe_dump_all(documents))
         argv = command(manifests, settings(folder, loop=self._loop), redirect=self._redirect)
-        return launch(topology, folder, argv, self._address)
+        return launch(topology, folder, argv, self._addresses)
 
 
 def command(manifests: Path, config: Path, *, redirect: str = "nftables") -> list[str]:

@@ -14,11 +14,11 @@ from bench.subjects import SUBJECTS
 from bench.subjects.base import CannotRun
 from tests.lab.waiting import eventually
 
-COMPARE = [sys.executable, "-m", "bench.compare", "--rounds", "1", "--seconds", "0.2"]
+RUN = [sys.executable, "-m", "bench.run", "--rounds", "1", "--seconds", "0.2"]
 
 
-def compare(*flags: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMPARE, *flags], capture_output=True, text=True, check=False, timeout=100)
+def suite(*flags: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*RUN, *flags], capture_output=True, text=True, check=False, timeout=100)
 
 
 def rows(text: str) -> list[list[str]]:
@@ -30,7 +30,7 @@ def rows(text: str) -> list[list[str]]:
 @pytest.mark.netns
 @pytest.mark.parametrize("subject", [name for name, subject in SUBJECTS.items() if subject.udp])
 def test_every_load_passes_through(subject: str) -> None:
-    done = compare("--subjects", subject)
+    done = suite("--subjects", subject)
 
     assert done.returncode == 0, done.stderr
     empty = {row[0] for row in rows(done.stdout) if row[2] == "-"}
@@ -40,14 +40,14 @@ def test_every_load_passes_through(subject: str) -> None:
 
 @pytest.mark.netns
 def test_haproxy_carries_tcp_and_has_empty_cells_for_udp() -> None:
-    done = compare("--subjects", "haproxy", "--workloads", "connections,datagrams")
+    done = suite("--subjects", "haproxy", "--workloads", "connections,datagrams")
 
     assert [row[2] == "-" for row in rows(done.stdout)] == [False, False, True, True], done.stdout + done.stderr
 
 
 @pytest.mark.netns
 def test_an_interrupted_comparison_leaves_no_namespace_and_no_process() -> None:
-    command = [*COMPARE, "--subjects", "none", "--workloads", "up", "--seconds", "60"]
+    command = [*RUN, "--subjects", "none", "--workloads", "up", "--seconds", "60"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         children = eventually(lambda: loads(process), within=20)
         process.send_signal(signal.SIGINT)
@@ -60,7 +60,7 @@ def test_an_interrupted_comparison_leaves_no_namespace_and_no_process() -> None:
 
 
 def test_an_unknown_subject_is_one_line_with_the_known_ones() -> None:
-    done = compare("--subjects", "uproxy,envoy")
+    done = suite("--subjects", "uproxy,envoy")
 
     assert done.returncode == 2
     assert "--subjects: envoy is none of uproxy, haproxy, nginx, none" in done.stderr
