@@ -126,7 +126,7 @@ def _chains(marks: Marks, families: list[Family]) -> dict[str, list[str]]:
         # Only what listeners send, always from a VIP: a refusal by the chains above already bears the port that was asked for.
         f"meta mark & {sent} == 0 accept",
         *(
-            f"{protocol} sport set {layer} saddr . meta l4proto . th sport map @origins{family}"
+            f"{protocol} sport set {layer} saddr . meta l4proto . th sport map @origins{family} accept"
             for family, layer in layers.items()
             for protocol in ("tcp", "udp")
         ),

@@ -15,7 +15,6 @@ from uproxy.dataplane.counters import count
 from uproxy.dataplane.dialing import NONE_YET, Dial
 from uproxy.dataplane.proxy_protocol import header
 from uproxy.dataplane.reactor import HANG_UP
-from uproxy.dataplane.relay import DONT_WAIT
 from uproxy.dataplane.silence import Silence
 
 if TYPE_CHECKING:
@@ -114,7 +113,7 @@ class AnnotatedDial(Dial):
         Whoever has sent something may wait for the answer with its direction closed.
         """
         try:
-            has_left = not self._client.recv(1, socket.MSG_PEEK | DONT_WAIT)
+            has_left = not self._client.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
             return
         except OSError:
@@ -150,7 +149,7 @@ class AnnotatedConnection(Connection):
         first = header(version, self.client.sock.getpeername()[:2], (key.vip, key.port))
         count(self._tcp.counters.proxy_headers, f"v{version}")
         try:
-            sent = self.upstream.sock.send(first, DONT_WAIT)
+            sent = self.upstream.sock.send(first)
         except BlockingIOError:
             sent = 0
         if sent < len(first):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from uproxy.dataplane.counters import count
 from uproxy.dataplane.pipes import Pipe
 from uproxy.dataplane.reactor import READ, WRITE
-from uproxy.dataplane.relay import EVERYTHING, NOTHING, Side
+from uproxy.dataplane.relay import EVERYTHING, NOTHING, READY, Side
 from uproxy.dataplane.resetting import PendingReset, is_sent, reset
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ class Connection:
         """
         client, upstream = self.client, self.upstream
         reactor = self._tcp.reactor
+        client.sock.settimeout(0)
         self._tcp.settling.add(self)
         reactor.replace(upstream.sock.fileno(), upstream.on_event)
         before = client.meter.bytes
@@ -72,7 +73,7 @@ class Connection:
             reactor.replace(client.sock.fileno(), client.on_event)
             client.on_event(seen | READ)
         else:
-            client.pump()
+            client.on_event(READY)
         if client.meter.bytes == before and client.peer is upstream:
             upstream.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         if mask != WRITE:
@@ -177,6 +178,7 @@ class Connection:
 _GONE: Final = Side.__new__(Side)
 _ENDED: Final = Connection.__new__(Connection)
 _GONE.held = NOTHING
+_GONE.descriptor = -1
 _GONE.broken = ""
 _GONE.peer = _GONE
 _GONE.connection = _ENDED

@@ -8,7 +8,7 @@ so an event that was already fetched can never reach the next owner of the same 
 from __future__ import annotations
 
 import select
-import time
+from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
@@ -56,19 +56,23 @@ class Reactor:
         self._loop = loop
         self._log = log
         self._epoll = select.epoll()
-        self._handlers: dict[int, Callable[[int], None]] = {}
+        # By descriptor. The kernel gives out the lowest number that is free, so there are hardly more places than sockets.
+        self._handlers: list[Callable[[int], None] | None] = []
         self._closing: list[Closable] = []
         self._again: list[Callable[[], None]] = []
         self._scheduled = False
         self._in_turn = False
-        self.now = time.monotonic()
+        self.now = monotonic()
         self.buffer = memoryview(bytearray(buffer_bytes))
         loop.add_reader(self._epoll.fileno(), self._turn)
 
     def add(self, descriptor: int, mask: int, handler: Callable[[int], None]) -> None:
         """Call handler(mask) at events of mask; raises OSError when the kernel has no room (ENOMEM, ENOSPC)."""
         self._epoll.register(descriptor, mask)
-        self._handlers[descriptor] = handler
+        handlers = self._handlers
+        if descriptor >= len(handlers):
+            handlers.extend([None] * (descriptor + 1 - len(handlers)))
+        handlers[descriptor] = handler
 
     def modify(self, descriptor: int, mask: int) -> None:
         """Change which events are wanted; an edge that is there now is reported again (epoll_ctl(2), EPOLL_CTL_MOD)."""
@@ -80,7 +84,7 @@ class Reactor:
 
     def close(self, sock: Closable) -> None:
         """Forget the socket now and close it at the end of the turn. The caller must not use it again."""
-        self._handlers.pop(sock.fileno(), None)
+        self._forget(sock.fileno())
         self._closing.append(sock)
         if not self._in_turn:
             self._schedule()
@@ -90,7 +94,7 @@ class Reactor:
         if self._in_turn:
             self.close(sock)
         else:
-            self._handlers.pop(sock.fileno(), None)
+            self._forget(sock.fileno())
             sock.close()
 
     def again(self, callback: Callable[[], None]) -> None:
@@ -101,13 +105,13 @@ class Reactor:
 
     def tick(self) -> float:
         """Bring `now` up to date and give it: for callers that are not inside a turn, such as timers."""
-        self.now = time.monotonic()
+        self.now = monotonic()
         return self.now
 
     def stop(self) -> None:
         """Close what waits to be closed and the epoll itself. No handler is called afterwards."""
         self._loop.remove_reader(self._epoll.fileno())
-        self._handlers.clear()
+        self._handlers[:] = [None] * len(self._handlers)
         self._again.clear()
         self._close_all()
         self._epoll.close()
@@ -120,18 +124,18 @@ class Reactor:
         """
         self._in_turn = True
         handlers = self._handlers
-        until = time.monotonic() + TURN
+        until = monotonic() + TURN
         quiet = False
         while not quiet and self.now < until:
             fetched = self._epoll.poll(0, EVENTS_PER_WAIT)
-            self.now = time.monotonic()
+            self.now = monotonic()
             quiet = not fetched
             events = iter(fetched)
             descriptor = -1
             while True:
                 try:
                     for descriptor, mask in events:
-                        handler = handlers.get(descriptor)
+                        handler = handlers[descriptor]
                         if handler is not None:
                             handler(mask)
                     break
@@ -156,11 +160,18 @@ class Reactor:
                 self._abort_owner(callback, error)
 
     def _broken(self, descriptor: int, error: Exception) -> None:
-        handler = self._handlers.get(descriptor)
+        handler = self._handlers[descriptor] if descriptor >= 0 else None
         if self._abort_owner(handler, error):
             return
-        if self._handlers.pop(descriptor, None) is not None:
+        if self._forget(descriptor):
             self._epoll.unregister(descriptor)
+
+    def _forget(self, descriptor: int) -> bool:
+        """Call nobody any more for a descriptor; False if nobody was called anyway."""
+        if not 0 <= descriptor < len(self._handlers) or self._handlers[descriptor] is None:
+            return False
+        self._handlers[descriptor] = None
+        return True
 
     def _abort_owner(self, callback: object, error: Exception) -> bool:
         """Log a bug and abort the object whose method raised; False when that cannot be done."""

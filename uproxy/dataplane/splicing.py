@@ -1,8 +1,8 @@
 """Moving a bulk flow's bytes from socket to socket through a pipe, inside the kernel (splice(2)).
 
 Owns when a direction stops being spliced; must not know what ends a connection. A pipe belongs to a direction
-only during a turn, and beyond it only while bytes are in it. Invariant: both sockets are non-blocking before the
-first splice: SPLICE_F_NONBLOCK speaks of the pipe alone, and one blocking socket would stop the whole process.
+only during a turn, and beyond it only while bytes are in it. Relies on both sockets being non-blocking: SPLICE_F_NONBLOCK
+speaks of the pipe alone, and one blocking socket would stop the whole process.
 """
 
 from __future__ import annotations
@@ -34,8 +34,6 @@ def splice_turn(side: Side) -> bool:
     if not side.splicing:
         side.splicing = True
         side.lean = 0
-        side.sock.settimeout(0)
-        peer.sock.settimeout(0)
     source, target = side.sock.fileno(), peer.sock.fileno()
     moved = 0
     try:

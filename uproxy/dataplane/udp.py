@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import errno
 import os
+from os import write
 from typing import TYPE_CHECKING, Final
 
 from uproxy.dataplane.admitting import admit
 from uproxy.dataplane.reactor import READ
-from uproxy.dataplane.udp_flow import Flow
+from uproxy.dataplane.udp_flow import LARGEST, REFUSED, Flow
 from uproxy.dataplane.udp_sockets import OUT_OF_ROOM, connect, kernel_drops, listening_socket
 from uproxy.errors import ListenError
 
@@ -50,7 +51,6 @@ class UdpListener:
         self.balancer = balancer
         self.keep_client_address = keep_client_address
         self.reactor = context.reactor
-        self.buffer = context.reactor.buffer
         self.touch_unanswered: Callable[[Flow], None] = context.flows.touch_unanswered
         self._context = context
         self.service_port = service_port
@@ -66,8 +66,8 @@ class UdpListener:
         except OSError as error:
             self._sock.close()
             raise ListenError(f"{binding.key}: cannot be watched: {error.strerror}") from error
-        self._receive = self._sock.recvfrom_into
-        self.reply: Callable[[memoryview, Client], int] = self._sock.sendto
+        self._receive: Callable[[int], tuple[bytes, Client]] = self._sock.recvfrom
+        self.reply: Callable[[bytes, Client], int] = self._sock.sendto
         self.traffic = context.traffic.acquire(service_port)
         self.sent = self.traffic.download
 
@@ -116,23 +116,23 @@ class UdpListener:
 
     def _on_readable(self, _mask: int) -> None:
         """Take what has arrived, up to one batch."""
-        receive, buffer, flows, now = self._receive, self.buffer, self._flows, self.reactor.now
+        receive, flows, now = self._receive, self._flows, self.reactor.now
         datagrams = octets = 0
         try:
             for _ in range(self.batch):
-                size, client = receive(buffer)
+                data, client = receive(LARGEST)
                 datagrams += 1
-                octets += size
+                octets += len(data)
                 flow = flows.get(client)
                 if flow is None:
-                    self._begin(client, size, ())
+                    self._begin(client, data, ())
                     continue
                 flow.used = now
                 flow.touch(flow)
                 try:
-                    flow.send(buffer[:size])
+                    write(flow.target, data)
                 except OSError as error:
-                    self._not_sent(flow, size, error)
+                    self._not_sent(flow, data, error)
         except BlockingIOError:
             pass
         except OSError as error:
@@ -140,21 +140,21 @@ class UdpListener:
         self.traffic.upload.bytes += octets
         self.traffic.datagrams_received += datagrams
 
-    def _not_sent(self, flow: Flow, size: int, error: OSError) -> None:
+    def _not_sent(self, flow: Flow, data: bytes, error: OSError) -> None:
         """Send the datagram to another endpoint if the flow's refused an earlier one (this one was not sent then); else drop it."""
-        if error.errno in REFUSALS:
+        if flow.target == REFUSED or error.errno in REFUSALS:
             self._refused(flow, error)
             flow.end()
-            self._begin(flow.client, size, (flow.endpoint,))
+            self._begin(flow.client, data, (flow.endpoint,))
         else:
             self.drop(error)
 
-    def _begin(self, client: Client, size: int, avoid: tuple[Endpoint, ...]) -> None:
+    def _begin(self, client: Client, data: bytes, avoid: tuple[Endpoint, ...]) -> None:
         """Open a flow and send its first datagram. The boundary: whatever goes wrong with one client ends here."""
         try:
             flow = self._open(client, avoid)
             if flow is not None:
-                flow.send(self.buffer[:size])
+                write(flow.target, data)
         except OSError as error:
             self.drop(error)
         except Exception as error:  # noqa: BLE001 - as said
