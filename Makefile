@@ -51,8 +51,9 @@ fuzz: $(VENV) ## feed the CNI plugins broken input for DURATION seconds (60): wi
 		--target .cache/atheris --requirement requirements-fuzz.txt || echo "atheris cannot be had here"
 	@PYTHONPATH=.cache/atheris $(BIN)/python -m tests.cni.fuzz "$${DURATION:-60}"
 
-bench: $(VENV) $(TOOLS) kubernetes cni ## compare with HAProxy, nginx and kube-proxy, and measure thousands of Services: 25 minutes (root)
-	@$(BIN)/python -m bench
+bench: $(VENV) $(TOOLS) kubernetes cni ## compare with HAProxy, nginx, kube-proxy and others, an hour and a half; FLAGS=--quick: minutes (root)
+	@scripts/kubernetes-binaries.sh kube-proxy-1.25
+	@$(BIN)/python -m bench run $(FLAGS)
 
 docs: $(VENV) ## bring the generated parts of README.md and docs/ up to date
 	@$(BIN)/python scripts/readme.py --write

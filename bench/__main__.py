@@ -1,34 +1,43 @@
-"""`python -m bench`: all measurements, or one of them with its own flags: run, scale, cluster, cni, load."""
+"""`python -m bench`: what there is to measure, each a command with its own flags, imported when it is called."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Final
+from importlib import import_module
+from typing import Final, NamedTuple
 
-from bench import cluster, cni, run, scale
-from bench.load import __main__ as load
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+class Command(NamedTuple):
+    """The module whose main(argv) it is, and what it does in one line."""
 
-COMMANDS: Final[dict[str, Callable[[list[str]], int]]] = {
-    "run": run.main,
-    "scale": scale.main,
-    "cluster": cluster.main,
-    "cni": cni.main,
-    "load": load.main,
+    module: str
+    about: str
+
+
+COMMANDS: Final = {
+    "run": Command("bench.run", "uproxy next to its peers: traffic, system calls and the control plane; raw runs and a report (root)"),
+    "report": Command("bench.report_command", "an earlier run's report again, as Markdown, as a page with plots, or into a document"),
+    "compare": Command("bench.compare", "two runs next to each other: python -m bench compare A.json B.json"),
+    "load": Command("bench.live.command", "load on an address of yours, with a rate and limits: python -m bench load tcp|udp|http ADDRESS"),
+    "scale": Command("bench.scale", "thousands of Services from manifests: start, changes, memory, longest pause (root)"),
+    "cluster": Command("bench.cluster", "the same from a real API server, next to kube-proxy (root)"),
+    "cni": Command("bench.cni", "the CNI plugins next to the reference ones (root)"),
 }
-ALL: Final = ("run", "scale", "cluster", "cni")
+USAGE_ERROR: Final = 2
 
 
 def main(argv: list[str]) -> int:
-    """Run the command that is named first; without one all that measure, with the flag that all of them know."""
+    """Run the command that is named first and give its exit code; without one say what there is."""
     if argv and argv[0] in COMMANDS:
-        return COMMANDS[argv[0]](argv[1:])
-    if [flag for flag in argv if flag != "--quick"]:
-        print(f"usage: python -m bench [--quick] | {' | '.join(f'{name} [--help]' for name in COMMANDS)}", file=sys.stderr)
-        return 2
-    return next((code for code in (COMMANDS[name](argv) for name in ALL) if code), 0)
+        code: int = import_module(COMMANDS[argv[0]].module).main(argv[1:])
+        return code
+    if argv and argv[0] not in {"-h", "--help"}:
+        print(f"python -m bench: {argv[0]} is none of {', '.join(COMMANDS)}", file=sys.stderr)
+        return USAGE_ERROR
+    print("usage: python -m bench COMMAND [--help]\n")
+    for name, command in COMMANDS.items():
+        print(f"  {name:8} {command.about}")
+    return 0
 
 
 if __name__ == "__main__":

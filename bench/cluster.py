@@ -11,7 +11,7 @@ import resource
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from bench.cluster_objects import MOST
 from bench.cluster_report import markdown
@@ -76,20 +76,37 @@ class Comparison:
         self.runs: list[Run] = []
         self.reasons: dict[str, str] = {}
 
-    def run(self) -> None:
+    @property
+    def estimate(self) -> int:
+        """Give the seconds that all of it takes, more or less: as many steps does the reporter count."""
+        creation = 2 * self._plans[-1].services // OBJECTS_PER_SECOND + len(self._plans)
+        return PLANE_SECONDS + creation + len(self._options.proxies) * sum(plan.estimate for plan in self._plans)
+
+    @property
+    def failed(self) -> bool:
+        """Whether uproxy was left out, or something was not served."""
+        return "uproxy" in self.reasons or any(found.not_served for found in self.runs)
+
+    def run(self, reporter: Reporter) -> None:
         """Measure everything; what was measured before an interruption is kept."""
-        chosen = self._options.proxies
-        creation = 2 * self._plans[-1].services // OBJECTS_PER_SECOND
-        steps = PLANE_SECONDS + creation + len(self._plans) + len(chosen) * sum(plan.estimate for plan in self._plans)
-        with tempfile.TemporaryDirectory(prefix="bench-") as folder, Reporter(steps) as reporter:
+        _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = max(hard, self._options.services[-1] + MOST_CHANGES + DESCRIPTORS)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
+        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
             reporter.begin("starting the API server")
             with Site(Path(folder)) as site:
                 reporter.done("API server: ready", PLANE_SECONDS)
                 proxies: dict[str, Proxy] = {"uproxy": UProxy(Path(folder), self._options.sync), "kube-proxy": KubeProxy(Path(folder))}
                 for plan in self._plans:
                     self._grow(site, plan, reporter)
-                    for name in chosen:
+                    for name in self._options.proxies:
                         self._measure(site, proxies[name], plan, reporter)
+
+    def section(self) -> dict[str, Any]:
+        """Give all of it as it is kept: the table as Markdown, and what it was made of. reason: why a proxy was left out."""
+        table = markdown(self.runs, self._options.rates) if self.runs else ""
+        reason = "; ".join(f"{name}: {words}" for name, words in self.reasons.items())
+        return {"markdown": table, "reason": reason, "sync": self._options.sync, "runs": [_plain(found) for found in self.runs]}
 
     def _grow(self, site: Site, plan: Plan, reporter: Reporter) -> None:
         before = site.fleet.size
@@ -103,7 +120,7 @@ class Comparison:
         if not reason:
             try:
                 self.runs.append(measure(site, proxy, plan, reporter))
-            except NotServed as failure:
+            except (NotServed, RuntimeError) as failure:
                 reason = f"{plan.services:,} Services: {failure}"
             else:
                 return
@@ -113,33 +130,27 @@ class Comparison:
 
 def run(options: argparse.Namespace) -> int:
     """Measure and print everything; exit code 1 when something is not served."""
-    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = max(hard, options.services[-1] + MOST_CHANGES + DESCRIPTORS)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
     comparison = Comparison(options)
     try:
-        comparison.run()
+        with Reporter(comparison.estimate) as reporter:
+            comparison.run(reporter)
     finally:
-        _print(comparison, options)
-    return 1 if "uproxy" in comparison.reasons or any(found.not_served for found in comparison.runs) else 0
+        _print(comparison)
+    return int(comparison.failed)
 
 
-def _print(comparison: Comparison, options: argparse.Namespace) -> None:
+def _print(comparison: Comparison) -> None:
+    section = comparison.section()
+    print(*filter(None, (section["markdown"], section["reason"])), sep="\n")
     if comparison.runs:
-        print(markdown(comparison.runs, options.rates))
-        print("kube-proxy has its own defaults: nftables mode, minSyncPeriod 1 s." * ("kube-proxy" in options.proxies))
-    for name, reason in comparison.reasons.items():
-        print(f"{name}: {reason}")
-    if comparison.runs:
-        raw = {"sync": options.sync, "left_out": comparison.reasons, "runs": [_plain(found) for found in comparison.runs]}
-        print(f"Raw runs: {save('cluster', raw)}")
+        print(f"Raw runs: {save('cluster', section)}")
 
 
-def _plain(found: Run) -> dict[str, object]:
+def _plain(found: Run) -> dict[str, Any]:
     moments = {"started": found.started, "idle": found.idle, "end": found.end}
     costs = {name: {**cost._asdict(), "memory": cost.memory._asdict()} for name, cost in moments.items()}
     changes = [{**series._asdict(), "seen": [list(seen) for seen in series.seen]} for series in found.changes]
-    return {**found._asdict(), **costs, "changes": changes}
+    return {**found._asdict(), **costs, "changes": changes, "nft": found.nft._asdict()}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -59,6 +59,9 @@ def _column(run: Run, rates: Sequence[int]) -> Iterator[tuple[str, str]]:
             series = found.get((kind, rate))
             yield f"{kind}, {rate}/s: p50 / p99, ms", _latency(series)
             yield f"{kind}, {rate}/s: of it the API server p50 / p99, ms", _answer(series)
+    yield "nft: the table as text, MB", f"{run.nft.bytes / 1e6:.2f}"
+    yield "nft: the whole table loaded, ms", f"{run.nft.whole * 1000:.0f}"
+    yield "nft: one Service more, ms", f"{run.nft.one * 1000:.1f}"
     yield "CPUs used by others: start", f"{run.others:.1f}"
     yield "CPUs used by others: changes", f"{max((series.others for series in run.changes), default=0.0):.1f}" if run.changes else EMPTY
 
@@ -68,6 +71,8 @@ def _phases(facts: dict[str, float]) -> Iterator[tuple[str, str]]:
         yield f"list {plural} (of it decode), ms", _fact(facts, f"{kind} milliseconds", f"{kind} decode_milliseconds")
     for name in ("plan", "listen", "program"):
         yield f"{name}, ms", _fact(facts, name)
+    for name in ("plan", "program"):
+        yield f"{name}, a round of changes, ms", _fact(facts, f"{name} of a change")
 
 
 def _fact(facts: dict[str, float], name: str, part: str = "") -> str:
@@ -99,6 +104,9 @@ def _both(values: Sequence[float]) -> str:
 def _notes(runs: Sequence[Run]) -> Iterator[str]:
     yield "One TCP port, one family, 2 endpoints each. A change is one request; its time runs from sending it until a client on the"
     yield "node is first served accordingly, found out by connecting again and again, 2 ms apart or more."
+    if any(run.title.startswith("kube-proxy") for run in runs):
+        yield "kube-proxy has its own defaults: nftables mode, minSyncPeriod 1 s."
+    yield "A start's plan, listen and program are uproxy's first round; kube-proxy's program is the mean of its whole rounds."
     counts = {series.rate: len(series.seen) for run in runs for series in run.changes}
     if counts:
         made = ", ".join(f"{count} at {rate}/s" for rate, count in sorted(counts.items()))

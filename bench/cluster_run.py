@@ -10,6 +10,7 @@ import socket
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from bench import nft_times
 from bench.cluster_client import Client, Seen
 from bench.cluster_objects import PORT, vip
 from bench.processes import busy_seconds, cpu_seconds
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from bench.cluster_site import Site
     from bench.cluster_subjects import Costs, Proxy
     from bench.namespaces import Namespace
+    from bench.nft_times import Times
     from bench.progress import Reporter
 
 KINDS: Final = ("endpoints replaced", "Service added")
@@ -75,6 +77,7 @@ class Run(NamedTuple):
     idle: Costs
     changes: list[Series]
     end: Costs
+    nft: Times
 
 
 class NotServed(Exception):
@@ -107,8 +110,8 @@ def measure(site: Site, proxy: Proxy, plan: Plan, reporter: Reporter) -> Run:
             time.sleep(max(0.0, since + last + plan.idle - time.monotonic()))
             idle = proxy.costs(site)
             changes = [_change(site, client, kind, rate, plan, reporter, name) for kind in KINDS for rate in plan.rates]
-            facts = proxy.facts()
-            found = Run(proxy.title, plan.services, first, last, missing, used, facts, started, idle, changes, proxy.costs(site))
+            end, nft = proxy.costs(site), nft_times.measure(node, proxy.tables)
+            found = Run(proxy.title, plan.services, first, last, missing, used, proxy.facts(site), started, idle, changes, end, nft)
     reporter.done(f"{name}: served after {last:.1f} s, {idle.memory.resident / 1e6:.0f} MB", plan.estimate)
     return found
 

@@ -6,13 +6,16 @@ Owns command lines and where facts come from: uproxy's log lines, /proc, metrics
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from contextlib import contextmanager, suppress
+from statistics import median
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import uproxy
+from bench import nft_times
 from bench.processes import Memory, cpu_seconds, memory, waiting_seconds
-from bench.scale_run import metric
+from bench.scale_run import metric, metrics
 from bench.subjects.uproxy import HEALTH, METRICS, settings
 from bench.topology import end, python, start
 from tests.cluster.binaries import binary, missing, version
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 
 LOOP_PROBE: Final = "5ms"
 """Finds every pause that matters."""
+PHASES: Final = ("plan", "listen", "program")
+"""Of one of uproxy's rounds."""
 
 
 class Costs(NamedTuple):
@@ -45,6 +50,7 @@ class Proxy(Protocol):
 
     title: str
     node: str
+    tables: nft_times.Tables
 
     def reason(self) -> str:
         """Say why it cannot run here; empty when it can."""
@@ -55,8 +61,8 @@ class Proxy(Protocol):
     def costs(self, site: Site) -> Costs:
         """Give what it used so far."""
 
-    def facts(self) -> dict[str, float]:
-        """Give what it says itself about its start: milliseconds by name."""
+    def facts(self, site: Site) -> dict[str, float]:
+        """Give what it says itself about its start and its changes: milliseconds by name."""
 
     def last_words(self) -> str:
         """Give the end of its log."""
@@ -66,6 +72,7 @@ class UProxy:
     """The real `uproxy run --kubeconfig`. sync: settings of that group."""
 
     node = "uproxy"
+    tables = nft_times.UPROXY
 
     def __init__(self, folder: Path, sync: Mapping[str, str]) -> None:
         self.title = f"uproxy {uproxy.__version__}"
@@ -106,16 +113,20 @@ class UProxy:
         pause = metric(site.node(self.node), "uproxy_loop_pause_seconds_max")
         return Costs(cpu_seconds(pid), waiting_seconds(pid), memory(pid), pause)
 
-    def facts(self) -> dict[str, float]:
-        """Give the times of the lists and of the first round, milliseconds."""
+    def facts(self, site: Site) -> dict[str, float]:  # noqa: ARG002 - as Proxy says: its log has all of it
+        """Give the times of the lists and of the first round, and medians of the rounds after it, which changes made."""
         found: dict[str, float] = {}
+        rounds: list[dict[str, Any]] = []
         for line in self._lines():
             if line.get("event") == "listed":
                 for name in ("milliseconds", "decode_milliseconds"):
                     found.setdefault(f"{line['kind']} {name}", line[name])
             elif line.get("event") == "synced":
-                for name in ("plan", "listen", "program"):
-                    found.setdefault(name, line[f"{name}_milliseconds"])
+                rounds.append(line)
+        for name in PHASES if rounds else ():
+            found[name] = rounds[0][f"{name}_milliseconds"]
+            if rounds[1:]:
+                found[f"{name} of a change"] = median(each[f"{name}_milliseconds"] for each in rounds[1:])
         return found
 
     def last_words(self) -> str:
@@ -132,6 +143,7 @@ class KubeProxy:
     """kube-proxy in nftables mode with its own defaults."""
 
     node = "kube-proxy"
+    tables = nft_times.KUBE_PROXY
 
     def __init__(self, folder: Path) -> None:
         self.title = f"kube-proxy {version()}"
@@ -161,10 +173,20 @@ class KubeProxy:
         """Give what it used so far."""
         return Costs(cpu_seconds(self._pid), waiting_seconds(self._pid), memory(self._pid), None)
 
-    def facts(self) -> dict[str, float]:
-        """Give nothing: it logs no times."""
-        return {}
+    def facts(self, site: Site) -> dict[str, float]:
+        """Give the means of its rounds, of IPv4: whole ones ("program"), which a start has, and those for changes alone."""
+        text = metrics(site.node(self.node))
+        kinds = {"program": "full", "program of a change": "partial"}
+        means = {name: _mean(text, f"kubeproxy_sync_{kind}_proxy_rules_duration_seconds") for name, kind in kinds.items()}
+        return {name: 1000 * mean for name, mean in means.items() if mean is not None}
 
     def last_words(self) -> str:
         """Give the last line of its log."""
         return next(iter(self._log.read_text(errors="replace").splitlines()[-1:]), "nothing")
+
+
+def _mean(text: str, name: str) -> float | None:
+    """Give the mean of a histogram of IPv4 among metrics; None if nothing was counted."""
+    parts = [re.search(rf'^{name}_{part}{{ip_family="IPv4"}} (\S+)$', text, re.MULTILINE) for part in ("sum", "count")]
+    total, count = (float(part[1]) if part else 0.0 for part in parts)
+    return total / count if count else None

@@ -28,6 +28,8 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 OURS: Final = "ours"
 EMPTY: Final = "-"
 AT_ONCE: Final = 8
+ROUND_SECONDS: Final = 3
+"""What a round takes, more or less."""
 VERSION: Final = "VERSION"
 FLOORS: Final = {"python3 -c pass": ("-c", "pass"), "python3 -IS -c pass": ("-IS", "-c", "pass")}
 V4, DUAL = ("10.200.0.0/16",), ("10.201.0.0/16", "fd00:c9::/64")
@@ -65,11 +67,12 @@ class Sample(NamedTuple):
 
 @dataclass
 class Found:
-    """All samples, and why some are missing, by subject and row."""
+    """All samples, and why some are missing, by subject and row. problem: why all that follow are."""
 
     subjects: list[Subject]
     samples: list[Sample] = field(default_factory=list)
     reasons: dict[tuple[str, str], str] = field(default_factory=dict)
+    problem: str = ""
 
     def of(self, subject: str, row: str) -> list[Sample]:
         """Give the samples of a subject in the order of the rounds; what an interpreter alone costs is compared with VERSION."""
@@ -131,7 +134,7 @@ def measure(options: argparse.Namespace, found: Found, work: Path, reporter: Rep
                 floor = Process([options.python, *arguments], {"PATH": PATH}, b"").end()
                 _note(found, OURS, title, number, floor)
             if number >= 0:
-                reporter.done(f"round {number + 1} of {options.rounds}")
+                reporter.done(f"CNI plugins: round {number + 1} of {options.rounds}", ROUND_SECONDS)
 
 
 def _turn(site: Site, found: Found, name: str, number: int) -> None:
@@ -218,24 +221,52 @@ def notes(found: Found, rounds: int) -> Iterator[str]:
         yield f"{row} of {name}: {reason}"
 
 
-def run(options: argparse.Namespace) -> int:
-    """Measure and print everything; exit code 1 when a request failed or there is nothing to compare with."""
-    with tempfile.TemporaryDirectory(prefix="bench-cni-") as folder, Reporter(options.rounds) as reporter:
+def estimate(options: argparse.Namespace) -> int:
+    """Give the seconds that all of it takes, more or less: as many steps does the reporter count."""
+    return ROUND_SECONDS * int(options.rounds)
+
+
+def collect(options: argparse.Namespace, reporter: Reporter) -> Found:
+    """Make all requests; found.problem says what kept some from being made, or from being compared. Raises RuntimeError without ours."""
+    with tempfile.TemporaryDirectory(prefix="bench-cni-") as folder:
         work = Path(folder)
         work.chmod(0o755)
-        reporter.begin("installing")
-        found = Found([installed(work, options.python), *peers()])
-        problem = "" if found.subjects[1:] else "there are no reference plugins here: scripts/debian-tools.sh, scripts/cni-binaries.sh"
+        reporter.begin("installing the CNI plugins")
+        try:
+            ours = installed(work, options.python)
+        except (interpreter.Unusable, install.Unsuitable) as reason:
+            raise RuntimeError(f"our plugins cannot be installed: {reason}") from reason
+        found = Found([ours, *peers()])
+        if not found.subjects[1:]:
+            found.problem = "there are no reference plugins here: scripts/debian-tools.sh, scripts/cni-binaries.sh"
         try:
             measure(options, found, work, reporter)
         except (Failed, RuntimeError, OSError) as reason:
-            problem = str(reason)
-    print(table(found), *notes(found, options.rounds), sep="\n")
-    document = {"rounds": options.rounds, "load": os.getloadavg(), "subjects": [[*map(str, one)] for one in found.subjects]}
-    print(f"Raw figures: {save('cni', {**document, 'runs': [sample._asdict() for sample in found.samples]})}")
-    if problem:
-        print(f"bench cni: {problem}", file=sys.stderr)
-    return 1 if problem else 0
+            found.problem = str(reason)
+    return found
+
+
+def section(found: Found, rounds: int) -> dict[str, Any]:
+    """Give all of it as it is kept: the table as Markdown, and what it was made of."""
+    text = "\n".join([table(found), "", *notes(found, rounds)])
+    document = {"rounds": rounds, "load": os.getloadavg(), "subjects": [[*map(str, one)] for one in found.subjects]}
+    return {"markdown": text, "reason": found.problem, **document, "runs": [sample._asdict() for sample in found.samples]}
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure and print everything; exit code 1 when a request failed or there is nothing to compare with."""
+    try:
+        with Reporter(estimate(options)) as reporter:
+            found = collect(options, reporter)
+    except RuntimeError as reason:
+        print(f"bench cni: {reason}", file=sys.stderr)
+        return 1
+    kept = section(found, options.rounds)
+    print(kept["markdown"])
+    print(f"Raw figures: {save('cni', kept)}")
+    if found.problem:
+        print(f"bench cni: {found.problem}", file=sys.stderr)
+    return 1 if found.problem else 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:

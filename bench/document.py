@@ -58,7 +58,10 @@ class SubjectInfo(Struct):
 
 
 class Run(Struct, frozen=True):
-    """One measurement of one round: its figures by key. others: CPUs that were in use by strangers meanwhile."""
+    """One measurement of one round: its figures by key.
+
+    others: CPUs that strangers used or the hypervisor took away meanwhile. attempts: how often it was made; the calmest one counts.
+    """
 
     subject: str
     workload: str
@@ -70,15 +73,26 @@ class Run(Struct, frozen=True):
     failed: int = 0
     error: str = ""
     others: float = 0.0
+    attempts: int = 1
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether somebody else got in its way, however often it was made."""
+        return self.others > CALM
 
 
 class SystemCalls(Struct, frozen=True):
-    """System calls per unit, by name, of a run of its own: tracing slows it down, so it has no other figures."""
+    """System calls of the proxy per unit, by name, the most frequent first, of a run of its own that has no other figures.
+
+    unit: what they are counted per, as "request". tool: who counted.
+    """
 
     subject: str
     workload: str
     family: int
     per_unit: dict[str, float]
+    unit: str = ""
+    tool: str = ""
 
 
 class EmptyCell(Struct, frozen=True):
@@ -90,8 +104,20 @@ class EmptyCell(Struct, frozen=True):
     reason: str
 
 
+class Conditions(Struct, frozen=True):
+    """What the machine did from the first measurement to the last: CPUs that strangers used on average, that the hypervisor took."""
+
+    seconds: float
+    others: float
+    stolen: float
+
+
 class Document(Struct):
-    """A whole run. sections: what the other measurements (scale, cluster, cni) kept, by name, as they keep it."""
+    """A whole run. sections: what the other measurements (scale, cluster, cni) kept, by name, as they keep it.
+
+    remarks: what could not be measured here at all, and why: a line each. complete: whether all has been measured that was to be:
+    false while it runs, and for good when it was interrupted.
+    """
 
     made: str
     machine: dict[str, str | int]
@@ -104,6 +130,9 @@ class Document(Struct):
     system_calls: list[SystemCalls] = []
     empty: list[EmptyCell] = []
     sections: dict[str, dict[str, Any]] = {}
+    conditions: Conditions | None = None
+    remarks: list[str] = []
+    complete: bool = True
     schema: int = SCHEMA
 
     def value(self, subject: str, workload: str, figure: str, family: int = 4) -> Value | None:
@@ -138,5 +167,10 @@ def read(path: Path) -> Document:
 
 
 def write(document: Document, path: Path) -> None:
-    """Write a file."""
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
+    """Write a file, whole or not at all: who reads meanwhile sees the one before. Raises OSError."""
+    fresh = path.with_name(f".{path.name}.new")
+    try:
+        fresh.write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)

@@ -14,8 +14,9 @@ GIGA: Final = 1e9
 class Sample(NamedTuple):
     """One measurement: what the load counted in `seconds`, and what the proxy's processes used meanwhile.
 
-    units: bytes, requests, connections or round trips. lost: datagrams that nobody answered. p50, p99, p999: microseconds,
-    0: not measured. cpu: seconds of user and system time, None without a proxy. switches: context switches of the proxy.
+    units: bytes, requests, connections, round trips or datagrams. failed: what was tried and did not come to an end, error: the
+    most frequent reason. lost: datagrams that did not arrive, or whose answer did not. p50, p99, p999: microseconds, 0: not measured.
+    cpu: seconds of user and system time, None without a proxy. switches: context switches of the proxy.
     others: CPUs that were in use by processes which are not this measurement's. extra: what only this workload measures.
     """
 
@@ -48,6 +49,7 @@ def throughput() -> tuple[Figure, ...]:
     return (
         Figure("rate", "throughput", "Gbit/s", lambda sample: sample.units * BITS / GIGA / sample.seconds, higher_is_better=True),
         Figure("cpu", "CPU per GB", "ms", lambda sample: _per_unit(sample, 1000 * GIGA)),
+        Figure("switches", "context switches per GB", "", lambda sample: _switches(sample, GIGA)),
     )
 
 
@@ -55,6 +57,13 @@ def rate(unit: str) -> tuple[Figure, ...]:
     """Give the figures of a load that counts: how many in a second, and what each costs. unit: its name, as "request"."""
     return (
         Figure("rate", f"{unit}s", "k/s", lambda sample: sample.units / 1000 / sample.seconds, higher_is_better=True),
+        *cost(unit),
+    )
+
+
+def cost(unit: str) -> tuple[Figure, ...]:
+    """Give the figures of what each unit costs."""
+    return (
         Figure("cpu", f"CPU per {unit}", "us", lambda sample: _per_unit(sample, 1e6)),
         Figure("switches", f"context switches per {unit}", "", _switches),
     )
@@ -69,6 +78,11 @@ def latency() -> tuple[Figure, ...]:
     )
 
 
+def loss() -> tuple[Figure, ...]:
+    """Give the figure of how many datagrams were lost, of those that were sent."""
+    return (Figure("lost", "lost", "%", _lost),)
+
+
 def measured(key: str, title: str, unit: str, *, higher_is_better: bool = False) -> Figure:
     """Give the figure of something that only this workload measures: Sample.extra[key]."""
     return Figure(key, title, unit, lambda sample: sample.extra.get(key), higher_is_better)
@@ -78,5 +92,10 @@ def _per_unit(sample: Sample, scale: float) -> float | None:
     return None if sample.cpu is None or not sample.units else sample.cpu * scale / sample.units
 
 
-def _switches(sample: Sample) -> float | None:
-    return None if sample.switches is None or not sample.units else sample.switches / sample.units
+def _switches(sample: Sample, scale: float = 1.0) -> float | None:
+    return None if sample.switches is None or not sample.units else sample.switches * scale / sample.units
+
+
+def _lost(sample: Sample) -> float | None:
+    sent = sample.units + sample.lost
+    return 100 * sample.lost / sent if sent else None

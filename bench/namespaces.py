@@ -99,9 +99,18 @@ class Namespaces:
 
 def sweep() -> None:
     """Remove namespaces whose maker was killed before it could."""
-    names = [path.name for path in FOLDER.glob("ubench*")]
-    owners = {name: _OURS.match(name) for name in names}
-    _remove([name for name, owner in owners.items() if owner and not Path("/proc", owner[1]).exists()])
+    _remove([name for name, owner in _owners().items() if not Path("/proc", owner).exists()])
+
+
+def remove_own() -> None:
+    """End what runs in namespaces of this process and remove them: an interrupt may come before whoever makes one has noted it."""
+    _remove([name for name, owner in _owners().items() if owner == str(os.getpid())])
+
+
+def _owners() -> dict[str, str]:
+    """Give the process id of its maker for each namespace of a measurement."""
+    found = {path.name: _OURS.match(path.name) for path in FOLDER.glob("ubench*")}
+    return {name: owner[1] for name, owner in found.items() if owner}
 
 
 def batch(lines: Iterable[str], *options: str) -> None:

@@ -1,11 +1,17 @@
-"""What a process and its children cost: CPU time and memory, read from /proc. Knows nothing of networks."""
+"""What a process and its children cost (CPU time, memory, context switches) and what the machine did, read from /proc.
+
+Knows nothing of networks.
+"""
 
 from __future__ import annotations
 
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 PROC: Final = Path("/proc")
 _TICK = 1.0 / os.sysconf("SC_CLK_TCK")
@@ -22,6 +28,13 @@ class Memory(NamedTuple):
     resident: int
     proportional: int
     anonymous: int
+
+
+class Cpus(NamedTuple):
+    """Seconds since the machine started, all CPUs together: in use, and taken away by the hypervisor (proc_stat(5): steal)."""
+
+    busy: float
+    stolen: float
 
 
 def family(pid: int) -> list[int]:
@@ -66,10 +79,39 @@ def memory(pid: int) -> Memory:
     return Memory(resident, proportional, anonymous)
 
 
+def context_switches(pid: int) -> dict[int, int]:
+    """Count context switches, voluntary or not, of each thread of a process and of its descendants, by the thread's id."""
+    found: dict[int, int] = {}
+    for member in family(pid):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            for thread in (PROC / str(member) / "task").iterdir():
+                found[int(thread.name)] = _switches(_read(member, f"task/{thread.name}/status"))
+    return found
+
+
+def switched(before: Mapping[int, int], after: Mapping[int, int]) -> int:
+    """Give how many context switches came between two counts; a thread that has ended meanwhile takes its own with it."""
+    return sum(count - before.get(thread, 0) for thread, count in after.items())
+
+
 def busy_seconds() -> float:
     """Give how long all CPUs together have been in use since the machine started."""
-    user, nice, system, _idle, _iowait, irq, softirq, *_guests = map(int, (PROC / "stat").read_text().split()[1:11])
-    return (user + nice + system + irq + softirq) * _TICK
+    return cpus().busy
+
+
+def cpus() -> Cpus:
+    """Read what all CPUs together have done."""
+    return cpus_of((PROC / "stat").read_text())
+
+
+def cpus_of(text: str) -> Cpus:
+    """Take it from the text of /proc/stat, whose first line counts ticks."""
+    user, nice, system, _idle, _iowait, irq, softirq, stolen, *_guests = map(int, text.split("\n", 1)[0].split()[1:])
+    return Cpus((user + nice + system + irq + softirq) * _TICK, stolen * _TICK)
+
+
+def _switches(status: str) -> int:
+    return sum(int(line.split()[1]) for line in status.splitlines() if "ctxt_switches:" in line)
 
 
 def _kibibytes(text: str) -> int:

@@ -1,4 +1,4 @@
-"""Where other people's programs are: in PATH, in sbin, or unpacked below the project's cache folder."""
+"""Where other people's programs are: in PATH, in sbin, or unpacked below the project's cache folder (bin and sbin)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Final
 
 CACHE: Final = Path(__file__).resolve().parent.parent / ".cache"
 _SBIN = ("/usr/sbin", "/sbin", "/usr/local/sbin")
+_UNPACKED = ("usr/sbin", "usr/bin")
 
 
 def find(name: str) -> str | None:
     """Give the path of a program; None if this machine has none. What the system installed comes first."""
     path = os.pathsep.join((os.environ.get("PATH", ""), *_SBIN))
-    return shutil.which(name, path=path) or _unpacked(f"usr/sbin/{name}")
+    return shutil.which(name, path=path) or next(filter(None, (_unpacked(f"{folder}/{name}") for folder in _UNPACKED)), None)
 
 
 def find_file(path: str) -> str | None:
@@ -28,7 +29,7 @@ def _unpacked(relative: str) -> str | None:
 
 def environment(program: str) -> dict[str, str]:
     """Give the variables that an unpacked program needs to find the libraries unpacked with it."""
-    root, found, _ = program.partition("/usr/sbin/")
-    if not found or not Path(program).is_relative_to(CACHE):
+    root = next((Path(program).parents[2] for folder in _UNPACKED if Path(program).parent.match(folder)), None)
+    if root is None or not root.is_relative_to(CACHE):
         return {}
-    return {"LD_LIBRARY_PATH": os.pathsep.join(str(path) for path in sorted(Path(root).glob("usr/lib/*-linux-gnu")))}
+    return {"LD_LIBRARY_PATH": os.pathsep.join(str(path) for path in sorted(root.glob("usr/lib/*-linux-gnu")))}

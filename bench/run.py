@@ -1,163 +1,144 @@
-"""uproxy next to HAProxy, nginx and no proxy at all, over network namespaces: `python -m bench run`.
+"""uproxy next to its peers, over network namespaces: `python -m bench run`.
 
-Rounds are interleaved: each runs every subject, in a network of its own that is fresh, so that nobody pays
-for another one's rules or connections. Needs root.
+Measures every workload through every subject in interleaved rounds, then counts system calls, then runs the other measurements
+(scale, cluster, cni). Keeps raw runs as JSON beside a report as Markdown and one as HTML. Needs root.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 from datetime import UTC, datetime
-from itertools import product
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from bench.document import CALM, Document, EmptyCell, FigureInfo, Run, SubjectInfo, WorkloadInfo, write
+from bench.document import write
 from bench.entry import guarded
-from bench.measurement import Failed, load_server
+from bench.matrix import SECTIONS, everything, only
 from bench.progress import Reporter
 from bench.report import markdown
-from bench.results import machine, new_path
+from bench.results import FOLDER, new_path
 from bench.subjects import DEFAULT, SUBJECTS
-from bench.subjects.base import CannotRun
-from bench.topology import LOAD_CPU, PROXY_CPU, Topology
+from bench.suite import Plan, Suite
+from bench.topology import Topology
 from bench.workloads import WORKLOADS
-from bench.workloads.base import CannotCarry, Site, Workload
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bench.figures import Sample
+    from bench.document import Document
+    from bench.matrix import Matrix
 
-ATTEMPTS: Final = 4
-"""How often a measurement is made in all when others use the CPUs meanwhile."""
+USAGE_ERROR: Final = 2
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+    """Read the command line; options.matrix is what it names."""
     parser = argparse.ArgumentParser(prog="python -m bench run", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="1 second each instead of 3: enough to see whether everything runs")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, help="of each measurement")
-    parser.add_argument("--families", default="4", help="4, 6 or 4,6")
-    parser.add_argument("--subjects", default=",".join(DEFAULT), help=f"some of {','.join(SUBJECTS)}")
-    parser.add_argument("--workloads", default=",".join(WORKLOADS), help=f"some of {','.join(WORKLOADS)}")
+    parser.add_argument("--quick", action="store_true", help="the main workloads for a second, once: enough to see whether everything runs")
+    globs = 'globs of "subject/workload", or of a subject, a workload or a section alone'
+    parser.add_argument("--only", metavar="GLOB,...", type=_names, help=f"{globs}: {', '.join(SECTIONS)}")
+    parser.add_argument("--subjects", type=_names, help=f"some of {','.join(SUBJECTS)}; usually {','.join(DEFAULT)}")
+    parser.add_argument("--workloads", type=_names, help=f"some of {','.join(WORKLOADS)}")
+    parser.add_argument("--families", type=_names, default=["4"], help="4, 6 or 4,6")
+    parser.add_argument("--rounds", type=int, help="3; with --quick 1")
+    parser.add_argument("--seconds", type=float, help="of each measurement: 3; with --quick 1")
+    parser.add_argument("--system-calls", action=argparse.BooleanOptionalAction, help="count them in a run of their own; with --quick not")
+    sections = parser.add_mutually_exclusive_group()
+    sections.add_argument("--control-plane", action="store_true", default=None, help=f"include {', '.join(SECTIONS)} whatever is chosen")
+    sections.add_argument("--without-control-plane", action="store_false", dest="control_plane", help="leave them out")
+    parser.add_argument("--output", metavar="FOLDER", type=Path, default=FOLDER, help="where JSON and reports are kept")
     options = parser.parse_args(argv)
-    options.subjects = _chosen(parser, "--subjects", options.subjects, list(SUBJECTS))
-    options.workloads = _chosen(parser, "--workloads", options.workloads, list(WORKLOADS))
-    options.families = [int(family) for family in _chosen(parser, "--families", options.families, ["4", "6"])]
-    options.seconds = options.seconds or (1.0 if options.quick else 3.0)
+    _complete(parser, options)
     return options
 
 
-def _chosen(parser: argparse.ArgumentParser, flag: str, text: str, known: list[str]) -> list[str]:
-    chosen = [name.strip() for name in text.split(",")]
-    unknown = [name for name in chosen if name not in known]
-    if unknown:
-        parser.error(f"{flag}: {', '.join(unknown)} is none of {', '.join(known)}")
-    return chosen
+def _complete(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Fill in what follows from other options."""
+    for flag, known in (("subjects", SUBJECTS), ("workloads", WORKLOADS), ("families", ("4", "6"))):
+        unknown = [name for name in getattr(options, flag) or () if name not in known]
+        if unknown:
+            parser.error(f"--{flag}: {', '.join(unknown)} is none of {', '.join(known)}")
+    options.rounds = (1 if options.quick else 3) if options.rounds is None else options.rounds
+    options.seconds = (1.0 if options.quick else 3.0) if options.seconds is None else options.seconds
+    if options.rounds < 1 or not 0 < options.seconds <= 3600:
+        parser.error("--rounds: 1 or more; --seconds: more than 0, at most 3600")
+    if options.system_calls is None:
+        options.system_calls = not options.quick
+    try:
+        options.matrix = _matrix(options)
+    except ValueError as reason:
+        parser.error(f"--only: {reason}")
 
 
-class Suite:
-    """Runs the rounds."""
-
-    def __init__(self, options: argparse.Namespace) -> None:
-        self._options = options
-        self._names: list[str] = options.subjects
-        self._workloads = {name: WORKLOADS[name] for name in options.workloads}
-        subjects = {name: SubjectInfo(SUBJECTS[name].title, SUBJECTS[name].role) for name in self._names}
-        workloads = {name: _described(workload) for name, workload in self._workloads.items()}
-        made = datetime.now(tz=UTC).isoformat(timespec="seconds")
-        self.document = Document(made, machine(), options.seconds, options.rounds, options.families, subjects, workloads)
-
-    def run(self) -> Document:
-        """Measure everything; what cannot be measured is noted."""
-        with Reporter(self._options.rounds * len(self._names) * self._cells()) as reporter:
-            for number in range(self._options.rounds):
-                shift = number % len(self._names)
-                for name in self._names[shift:] + self._names[:shift]:
-                    self._visit(name, number, reporter)
-        return self.document
-
-    def _cells(self) -> int:
-        return len(self._workloads) * len(self._options.families)
-
-    def _visit(self, name: str, number: int, reporter: Reporter) -> None:
-        about = self.document.subjects[name]
-        if about.reason:
-            reporter.done(f"{name}: left out", self._cells())
-            return
-        reporter.begin(f"{name}: starting")
-        with tempfile.TemporaryDirectory(prefix="bench-") as folder, Topology() as topology, load_server(topology):
-            try:
-                about.version = SUBJECTS[name].version()
-                running = SUBJECTS[name].start(topology, Path(folder))
-            except CannotRun as reason:
-                about.reason = str(reason)
-                reporter.done(f"{name}: {reason}", self._cells())
-                return
-            try:
-                for family, workload in product(self._options.families, self._workloads):
-                    site = Site(topology, running, family, self._options.seconds, warm_up=min(0.5, self._options.seconds / 2))
-                    self._measure(site, (name, workload, number), reporter)
-            finally:
-                running.stop()
-
-    def _measure(self, site: Site, whose: tuple[str, str, int], reporter: Reporter) -> None:
-        name, workload_name, number = whose
-        workload = WORKLOADS[workload_name]
-        reporter.begin(f"{name}: {workload.title}")
-        try:
-            sample = self._calm(name, site, workload)
-        except (CannotCarry, Failed) as reason:
-            self._empty(EmptyCell(name, workload_name, site.family, str(reason)))
-            reporter.done(f"{name}, {workload.title}: {reason}")
-            return
-        values = {figure.key: value for figure in workload.figures if (value := figure.of(sample)) is not None}
-        counted = (sample.units, sample.seconds, sample.failed, sample.error, sample.others)
-        self.document.runs.append(Run(name, workload_name, site.family, number, values, *counted))
-        texts = (f"{values[figure.key]:.1f} {figure.unit}" for figure in workload.figures if figure.key in values)
-        reporter.done(f"{name}, {workload.title}: {', '.join(texts)}{_busy(sample.cpu, sample.seconds)}")
-
-    def _empty(self, cell: EmptyCell) -> None:
-        if cell not in self.document.empty:
-            self.document.empty.append(cell)
-
-    @staticmethod
-    def _calm(name: str, site: Site, workload: Workload) -> Sample:
-        """Measure, and again while somebody else uses the CPUs; the calmest sample counts."""
-        if workload.udp and not SUBJECTS[name].udp:
-            raise CannotCarry(f"{SUBJECTS[name].title} carries no UDP")
-        samples: list[Sample] = []
-        for _ in range(ATTEMPTS):
-            samples.append(workload.measure(site))
-            if samples[-1].others <= CALM:
-                break
-        return min(samples, key=lambda sample: sample.others)
+def _matrix(options: argparse.Namespace) -> Matrix:
+    """Give the cells that the command line names; raises ValueError."""
+    patterns: list[str] = options.only or []
+    named = [name for name in SUBJECTS if name not in DEFAULT and any(pattern.partition("/")[0] == name for pattern in patterns)]
+    workloads = options.workloads or [name for name, workload in WORKLOADS.items() if workload.quick or patterns or not options.quick]
+    subjects = options.subjects or [*DEFAULT, *named]
+    chosen = everything(subjects, workloads, [int(family) for family in options.families], SECTIONS)
+    if patterns:
+        chosen = only(chosen, patterns)
+    elif options.control_plane is None and (options.subjects or options.workloads):
+        chosen = chosen._replace(sections=())
+    if options.control_plane is None:
+        return chosen
+    return chosen._replace(sections=SECTIONS if options.control_plane else ())
 
 
-def _described(workload: Workload) -> WorkloadInfo:
-    figures = [FigureInfo(figure.key, figure.title, figure.unit, figure.higher_is_better) for figure in workload.figures]
-    return WorkloadInfo(workload.title, workload.group, figures)
-
-
-def _busy(cpu: float | None, seconds: float) -> str:
-    return "" if cpu is None else f" (busy {cpu / seconds:.0%})"
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the suite, print the report and keep the raw runs."""
-    os.sched_setaffinity(0, {LOAD_CPU})
-    document = Suite(options).run()
-    path = new_path("run", datetime.now(tz=UTC))
-    write(document, path)
-    print(markdown(document))
-    cpus = "one CPU for all" if PROXY_CPU == LOAD_CPU else f"proxy on CPU {PROXY_CPU}, load on CPU {LOAD_CPU}"
-    print(f"{cpus[0].upper()}{cpus[1:]}. Raw runs: {path}")
+    """Run the suite and keep what comes out, also when it is interrupted; exit code 2 where it cannot begin."""
+    try:
+        path = new_path("run", datetime.now(tz=UTC), options.output)
+        with Topology():
+            pass
+    except (OSError, RuntimeError) as error:
+        print(f"bench run: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    with tempfile.TemporaryDirectory(prefix="bench-") as work:
+        plan = Plan(options.matrix, options.rounds, options.seconds, options.quick, options.system_calls, Path(work))
+        suite = Suite(plan, partial(_keep, path))
+        try:
+            with Reporter(suite.steps()) as reporter:
+                suite.run(reporter)
+        finally:
+            suite.keep()
+            final_words(suite.document, path)
     return 0
+
+
+def final_words(document: Document, path: Path) -> None:
+    """Print the report and write it beside the raw runs, as Markdown and as HTML; name the files."""
+    if not path.exists():
+        print("Nothing has been measured.")
+        return
+    text = markdown(document)
+    print(text)
+    report = path.with_suffix(".md")
+    report.write_text(text)
+    print(f"Raw runs: {path}\nReport: {report}", flush=True)
+    try:
+        from bench.report_html import page  # noqa: PLC0415 - plots need what nothing else needs: without it there are figures still
+    except ImportError as error:
+        print(f"No plots: {error}")
+        return
+    plots = path.with_suffix(".html")
+    plots.write_text(page(document))
+    print(f"With plots: {plots}")
+
+
+def _keep(path: Path, document: Document) -> None:
+    if document.runs or document.system_calls or document.sections:
+        write(document, path)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line."""
     options = parse(argv)

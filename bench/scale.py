@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from bench.entry import guarded
 from bench.measurement import load_server
@@ -24,6 +24,8 @@ from bench.topology import Topology
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from bench.nft_times import Times
 
 DESCRIPTORS: Final = 4096
 """Beside one per Service."""
@@ -42,8 +44,7 @@ class Scale(NamedTuple):
     service_added: list[float]
     service_removed: list[float]
     changed: Costs
-    nft_whole: float
-    nft_one: float
+    nft: Times
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -73,16 +74,69 @@ def measure(form: str, count: int, changes: int, reporter: Reporter) -> Scale:
         with Fleet(topology, Path(work), form, count) as fleet:
             reporter.begin(f"{count} Services in {form}: starting")
             served = fleet.start()
-            reporter.done(f"{count} Services in {form}: served after {served:.2f} s")
+            reporter.done(f"{count} Services in {form}: served after {served:.2f} s", _start_estimate(count))
             missing = fleet.not_served()
             started = fleet.costs()
             reporter.begin(f"{count} Services in {form}: changing")
             endpoints = [fleet.add_endpoint(number) for number in spots]
             added = [fleet.add_service(number) for number in new]
             removed = [fleet.remove_service(number) for number in new]
-            nft = fleet.nft_seconds()
-            reporter.done(f"{count} Services in {form}: changed")
-            return Scale(count, form, fleet.bytes, served, missing, started, endpoints, added, removed, fleet.costs(), *nft)
+            nft = fleet.nft_times()
+            reporter.done(f"{count} Services in {form}: changed", _change_estimate(changes))
+            return Scale(count, form, fleet.bytes, served, missing, started, endpoints, added, removed, fleet.costs(), nft)
+
+
+def estimate(options: argparse.Namespace) -> int:
+    """Give the seconds that all of it takes, more or less: as many steps does the reporter count."""
+    changing = len(options.services) * len(options.formats) * _change_estimate(options.changes)
+    return changing + len(options.formats) * sum(_start_estimate(count) for count in options.services)
+
+
+def _start_estimate(count: int) -> int:
+    return 4 + count // 600
+
+
+def _change_estimate(changes: int) -> int:
+    return 1 + 4 * changes  # three kinds of change, each left alone for a second
+
+
+class Found:
+    """What was measured so far. reason: why the rest was not; empty if there is none. wanted: sizes and formats."""
+
+    def __init__(self, wanted: int) -> None:
+        self.scales: list[Scale] = []
+        self.reason = ""
+        self._wanted = wanted
+
+    @property
+    def failed(self) -> bool:
+        """Whether something was not served or not measured."""
+        return len(self.scales) < self._wanted or any(scale.not_served for scale in self.scales)
+
+    def section(self) -> dict[str, Any]:
+        """Give all of it as it is kept: the table as Markdown, and what it was made of."""
+        return {"markdown": table(self.scales) if self.scales else "", "reason": self.reason, "runs": list(map(_plain, self.scales))}
+
+
+def collect(options: argparse.Namespace, reporter: Reporter) -> Found:
+    """Measure every size and format, until one takes too long."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = max(hard, max(options.services) + options.changes + DESCRIPTORS)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
+    cases = [(form, count) for count in options.services for form in options.formats]
+    found = Found(len(cases))
+    try:
+        for form, count in cases:
+            found.scales.append(measure(form, count, options.changes, reporter))
+    except (TookTooLong, RuntimeError) as reason:
+        found.reason = str(reason)
+    return found
+
+
+def _plain(scale: Scale) -> dict[str, Any]:
+    moments = {"started": scale.started, "changed": scale.changed}
+    costs = {name: {**cost._asdict(), "memory": cost.memory._asdict()} for name, cost in moments.items()}
+    return {**scale._asdict(), **costs, "nft": scale.nft._asdict()}
 
 
 def table(found: Sequence[Scale]) -> str:
@@ -107,8 +161,8 @@ def _column(scale: Scale) -> Iterator[tuple[str, str]]:
     yield "resident memory (proportional) at the end, MB", _megabytes(scale.changed)
     yield "longest pause of the loop while starting, ms", f"{scale.started.pause * 1000:.1f}"
     yield "longest pause in all, ms", f"{scale.changed.pause * 1000:.1f}"
-    yield "nft, whole table, ms", f"{scale.nft_whole * 1000:.0f}"
-    yield "nft, one element more, ms", f"{scale.nft_one * 1000:.1f}"
+    yield "nft, whole table, ms", f"{scale.nft.whole * 1000:.0f}"
+    yield "nft, one element more, ms", f"{scale.nft.one * 1000:.1f}"
 
 
 def _milliseconds(seconds: list[float]) -> str:
@@ -121,21 +175,15 @@ def _megabytes(costs: Costs) -> str:
 
 def run(options: argparse.Namespace) -> int:
     """Measure and print everything; exit code 1 when something is not served."""
-    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = max(hard, max(options.services) + options.changes + DESCRIPTORS)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
-    found = []
-    cases = [(form, count) for count in options.services for form in options.formats]
-    with Reporter(2 * len(cases)) as reporter:
-        try:
-            for form, count in cases:
-                found.append(measure(form, count, options.changes, reporter))
-        except TookTooLong as reason:
-            print(f"bench scale: {reason}", file=sys.stderr)
-    if found:
-        print(table(found))
-        print(f"Raw figures: {save('scale', {'runs': [scale._asdict() for scale in found]})}")
-    return 0 if len(found) == len(cases) and not any(scale.not_served for scale in found) else 1
+    with Reporter(estimate(options)) as reporter:
+        found = collect(options, reporter)
+    section = found.section()
+    if found.reason:
+        print(f"bench scale: {found.reason}", file=sys.stderr)
+    if found.scales:
+        print(section["markdown"])
+        print(f"Raw figures: {save('scale', section)}")
+    return int(found.failed)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,7 +10,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from bench.namespaces import Namespace, Namespaces
+from bench import nft_times
 from bench.processes import Memory, cpu_seconds, memory
 from bench.scale_manifests import ENDPOINT_NETWORK, PORT, Manifests, new_endpoint, vip
 from bench.subjects.base import name_of_endpoint
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from bench.namespaces import Namespace
+
 START_SECONDS: Final = 300.0
 CHANGE_SECONDS: Final = 30.0
 PROBE_SECONDS: Final = 0.05
@@ -30,8 +32,6 @@ PROBE_SECONDS: Final = 0.05
 POLL_SECONDS: Final = 0.002
 QUIET_SECONDS: Final = 1.0
 """How long a change is left alone before the next one, so that no two share a round."""
-TABLE: Final = "inet uproxy"
-ONE_ELEMENT: Final = f"add element {TABLE} ports4 {{ 10.111.0.1 . tcp . 80 : 20080 }}\n"
 
 
 class TookTooLong(Exception):
@@ -58,7 +58,7 @@ class Fleet:
         self.manifests = Manifests(work, form)
         self.bytes = self.manifests.fill(count)
         topology.server.ip(f"route add local {ENDPOINT_NETWORK} dev lo")
-        topology.node.ip(f"route add {ENDPOINT_NETWORK} via {SERVER}")
+        topology.node.ip(f"route add {ENDPOINT_NETWORK} via {SERVER[4]}")
         # What is not served yet is to be refused each time it is asked for, not once a second.
         topology.node.sysctl(ipv4__icmp_ratelimit=0)
 
@@ -113,12 +113,9 @@ class Fleet:
         except OSError:
             return ""
 
-    def nft_seconds(self) -> tuple[float, float]:
-        """Give what nft takes to load the whole table anew, and for one more element, in a namespace of its own."""
-        table = _nft(self._topology.node, "list", "table", *TABLE.split())
-        with Namespaces("nft") as fresh:
-            whole = _seconds(lambda: _nft(fresh["nft"], "-f", "-", script=table))
-            return whole, _seconds(lambda: _nft(fresh["nft"], "-f", "-", script=ONE_ELEMENT))
+    def nft_times(self) -> nft_times.Times:
+        """Give what nft takes for uproxy's table."""
+        return nft_times.measure(self._topology.node, nft_times.UPROXY)
 
     def _after(self, since: float, reached: Callable[[], object], what: str) -> float:
         self._until(reached, CHANGE_SECONDS, what)
@@ -137,6 +134,14 @@ class Fleet:
 
 def metric(node: Namespace, name: str) -> float:
     """Read a metric of the uproxy on a node; raises OSError when it is not there."""
+    found = re.search(rf"^{name} (\S+)$", metrics(node), re.MULTILINE)
+    if found is None:
+        raise OSError(f"there is no metric {name}")
+    return float(found[1])
+
+
+def metrics(node: Namespace) -> str:
+    """Read all metrics of the proxy on a node, uproxy or kube-proxy; raises OSError."""
     host, _, port = METRICS.partition(":")
     connection = http.client.HTTPConnection(host, int(port), timeout=10)
     with node.entered():
@@ -144,21 +149,6 @@ def metric(node: Namespace, name: str) -> float:
     connection.sock.connect((host, int(port)))
     try:
         connection.request("GET", "/metrics")
-        text = connection.getresponse().read().decode()
+        return connection.getresponse().read().decode()
     finally:
         connection.close()
-    found = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
-    if found is None:
-        raise OSError(f"there is no metric {name}")
-    return float(found[1])
-
-
-def _nft(namespace: Namespace, *arguments: str, script: str | None = None) -> str:
-    done = subprocess.run([*namespace.prefix, "nft", *arguments], input=script, capture_output=True, text=True, check=True)
-    return done.stdout
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began

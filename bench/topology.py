@@ -4,12 +4,14 @@
         fd77:1::2         fd77:1::1     fd77:2::1        fd77:2::2
 
 The client's way to everything, service addresses included, is the node. The proxy under test runs on the
-node. Processes are pinned: the proxy to one CPU, all the load to another one where there are two.
+node. Processes are pinned: the proxy to one CPU, all the load to another one where there are two. Each may
+have as many descriptors as the hard limit allows.
 """
 
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +36,8 @@ PROJECT: Final = Path(__file__).resolve().parent.parent
 _CPUS = sorted(os.sched_getaffinity(0))
 PROXY_CPU: Final = _CPUS[0]
 LOAD_CPU: Final = _CPUS[-1]
+BACKLOG: Final = 4096
+"""Connections that may wait for accept, for every proxy alike: more than any load opens at once."""
 
 
 class Topology:
@@ -59,6 +63,12 @@ class Topology:
         self._namespaces.remove()
 
     def _wire(self) -> None:
+        for namespace in (self.client, self.node, self.server):
+            # Looking for others with an IPv6 address takes seconds, and there are none.
+            namespace.sysctl(ipv6__conf__default__accept_dad=0, core__somaxconn=BACKLOG)
+            # Without it connect() slows down once a few ten thousand connections to one address are in TIME_WAIT:
+            # the same for every subject, and what is to be measured is the proxy, not its ports running out.
+            namespace.sysctl(ipv4__tcp_tw_reuse=1)
         self._namespaces.cable("client", "eth0", "node", "to-client")
         self._namespaces.cable("server", "eth0", "node", "to-server")
         for family in FAMILIES:
@@ -68,10 +78,12 @@ class Topology:
             towards_server = f"addr add {NODE_TOWARDS_SERVER[family]}/{length} dev to-server"
             self.node.ip(f"addr add {NODE[family]}/{length} dev to-client", towards_server)
         self.node.sysctl(ipv4__ip_forward=1, ipv6__conf__all__forwarding=1)
-        for namespace in (self.client, self.node, self.server):
-            # Without it connect() slows down once a few ten thousand connections to one address are in TIME_WAIT:
-            # the same for every subject, and what is to be measured is the proxy, not its ports running out.
-            namespace.sysctl(ipv4__tcp_tw_reuse=1)
+
+
+def descriptors() -> int:
+    """Give how many descriptors each program has here: the hard limit (getrlimit(2))."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return int(Path("/proc/sys/fs/nr_open").read_text()) if hard == resource.RLIM_INFINITY else hard
 
 
 def start(
@@ -84,9 +96,13 @@ def start(
     stdout: int | IO[str] = subprocess.PIPE,
     stderr: int | IO[str] | None = None,
 ) -> subprocess.Popen[str]:
-    """Start a program inside a namespace, on one CPU or on all. It dies with us; a Ctrl-C of the terminal is ours alone."""
+    """Start a program inside a namespace, on one CPU or on all, its soft limit of descriptors raised to the hard one.
+
+    It dies with us; a Ctrl-C of the terminal is ours alone.
+    """
     cpus = ",".join(map(str, _CPUS if cpu is None else (cpu,)))
-    prefix = [*namespace.prefix, "setpriv", "--pdeathsig", "KILL", "taskset", "--cpu-list", cpus]
+    limits = "prlimit", f"--nofile={descriptors()}"
+    prefix = [*namespace.prefix, "setpriv", "--pdeathsig", "KILL", "taskset", "--cpu-list", cpus, *limits]
     variables = {**os.environ, "PYTHONPATH": str(PROJECT), **(environment or {})}
     return subprocess.Popen(  # the caller ends it: a with statement here would wait for it
         [*prefix, *argv], cwd=PROJECT, env=variables, stdin=stdin, stdout=stdout, stderr=stderr, text=True, start_new_session=True

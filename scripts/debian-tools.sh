@@ -4,8 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-tools=(buildah ca-certificates faketime iproute2 iptables iputils-ping kmod mmdebstrap nftables procps python3-venv)
-servers=(busybox-static containerd containernetworking-plugins etcd-client etcd-server haproxy libnginx-mod-stream nginx-light podman runc systemd)
+tools=(buildah ca-certificates faketime gcc iproute2 iptables iputils-ping kmod libc6-dev mmdebstrap nftables procps python3-venv)
+servers=(busybox-static containerd containernetworking-plugins etcd-client etcd-server haproxy libnginx-mod-stream nginx-light podman runc strace systemd)
 cache="$PWD/.cache/debian"
 
 missing() { for each; do dpkg-query -Wf '${db:Status-Status}\n' "$each" 2>/dev/null | grep -qx installed || echo "$each"; done; }

@@ -6,16 +6,21 @@ A datagram that does not come back in time is lost: counted, and the flow sends 
 from __future__ import annotations
 
 import select
-import socket
 from contextlib import suppress
+from struct import Struct
 from time import perf_counter, perf_counter_ns
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from bench.load.generator import Address, Latencies, Loop, Result
+from bench.load.generator import Address, Failures, Latencies, Loop, Result, flows
+
+if TYPE_CHECKING:
+    import socket
 
 LOST_NS: Final = 200_000_000
 CHECK_SECONDS: Final = 0.05
-NUMBER_BYTES: Final = 8
+NUMBER: Final = Struct("!Q")
+"""What a datagram begins with: its number within its flow."""
+BUFFER: Final = bytearray(65536)
 
 
 class Datagrams:
@@ -23,26 +28,33 @@ class Datagrams:
 
     def __init__(self, address: Address, connections: int = 64, size: int = 64) -> None:
         self._latencies = Latencies()
+        self._failures = Failures()
         self._loop = Loop()
-        self._flows = [Flow(address, size, self._latencies, self._loop) for _ in range(connections)]
+        self._flows = [Flow(sock, size, self._latencies, self._failures, self._loop) for sock in flows(address, connections)]
 
     def run(self, until: float) -> None:
         """Send and receive until then."""
         while (now := perf_counter()) < until:
+            late = perf_counter_ns() - LOST_NS
             for flow in self._flows:
-                flow.send_if_late(perf_counter_ns())
+                if flow.started < late:
+                    flow.send_again()
             self._loop.run(min(until, now + CHECK_SECONDS))
 
     def reset(self) -> None:
         """Forget what has been counted."""
         self._latencies.reset()
+        self._failures.reset()
         for flow in self._flows:
             flow.lost = 0
 
     def result(self, seconds: float) -> Result:
-        """Tell how many came back, and how quickly, and how many were lost."""
+        """Tell how many came back, and how quickly, and how many were lost; failed: refused ones, or all flows if nothing came back."""
         late, lost = self._latencies, sum(flow.lost for flow in self._flows)
-        return Result(len(late), seconds, lost, late.microseconds(0.5), late.microseconds(0.99), "lost" if lost else "")
+        if not late:
+            self._failures.add(TimeoutError("no datagram came back"), len(self._flows))
+        failures = self._failures
+        return Result(len(late), seconds, len(failures), *late.quantiles(), lost=lost, error=failures.words)
 
     def close(self) -> None:
         """Close every socket."""
@@ -52,28 +64,27 @@ class Datagrams:
 
 
 class Flow:
-    """One connected socket: the number in the last datagram tells its answer from one that comes too late."""
+    """One connected socket: the number in the last datagram tells its answer from one that comes too late. started: when it was sent."""
 
-    __slots__ = ("_buffer", "_done", "_padding", "_receive", "_send", "_sequence", "_sock", "_started", "lost")
+    __slots__ = ("_datagram", "_done", "_failures", "_receive", "_send", "_sequence", "_size", "_sock", "lost", "started")
 
-    def __init__(self, address: Address, size: int, latencies: Latencies, loop: Loop) -> None:
-        self._sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        self._sock.connect(address)
-        self._send, self._receive = self._sock.send, self._sock.recv_into
-        self._padding = bytes(max(0, size - NUMBER_BYTES))
-        self._buffer = bytearray(65536)
+    def __init__(self, sock: socket.socket, size: int, latencies: Latencies, failures: Failures, loop: Loop) -> None:
+        self._sock = sock
+        self._send, self._receive = sock.send, sock.recv_into
+        self._size = max(NUMBER.size, size)
+        self._datagram = bytearray(self._size)
         self._done = latencies.add
+        self._failures = failures
         self._sequence = 0
-        self._started = 0
+        self.started = 0
         self.lost = 0
-        loop.add(self._sock.fileno(), select.EPOLLIN, self._ready)
+        loop.add(sock.fileno(), select.EPOLLIN, self._ready)
 
-    def send_if_late(self, now: int) -> None:
+    def send_again(self) -> None:
         """Send the first datagram, or one in the place of a lost one."""
-        if now - self._started > LOST_NS:
-            self.lost += bool(self._started)
-            with suppress(OSError):
-                self._next()
+        self.lost += bool(self.started)
+        with suppress(OSError):
+            self._next()
 
     def close(self) -> None:
         """Close the socket."""
@@ -81,12 +92,19 @@ class Flow:
 
     def _next(self) -> None:
         self._sequence += 1
-        self._started = perf_counter_ns()
-        self._send(self._sequence.to_bytes(NUMBER_BYTES, "big") + self._padding)
+        NUMBER.pack_into(self._datagram, 0, self._sequence)
+        self.started = perf_counter_ns()
+        self._send(self._datagram)
 
     def _ready(self) -> None:
-        with suppress(ConnectionRefusedError):
-            self._receive(self._buffer)
-            if int.from_bytes(self._buffer[:NUMBER_BYTES], "big") == self._sequence:
-                self._done(perf_counter_ns() - self._started)
+        try:
+            size = self._receive(BUFFER)
+            if size == self._size and NUMBER.unpack_from(BUFFER)[0] == self._sequence:
+                self._done(perf_counter_ns() - self.started)
                 self._next()
+        except BlockingIOError:
+            return
+        except OSError as error:
+            # Refused, not lost: it is sent again at the next check.
+            self._failures.add(error)
+            self.started = 0

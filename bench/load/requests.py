@@ -6,7 +6,7 @@ import select
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Final
 
-from bench.load.generator import Address, Latencies, Loop, Result, connect
+from bench.load.generator import STUCK_NS, Address, Latencies, Loop, Result, connect
 
 if TYPE_CHECKING:
     import socket
@@ -21,7 +21,8 @@ class Requests:
         self._latencies = Latencies()
         self._loop = Loop()
         self._sockets = connect(address, connections)
-        self._pairs = [Pair(sock, bytes(size), self._latencies, self._loop) for sock in self._sockets]
+        request, buffer = bytes(size), bytearray(BUFFER)
+        self._pairs = [Pair(sock, request, buffer, self._latencies, self._loop) for sock in self._sockets]
         for pair in self._pairs:
             pair.begin()
 
@@ -34,9 +35,10 @@ class Requests:
         self._latencies.reset()
 
     def result(self, seconds: float) -> Result:
-        """Tell how many were answered, and how quickly."""
-        late = self._latencies
-        return Result(len(late), seconds, 0, late.microseconds(0.5), late.microseconds(0.99))
+        """Tell how many were answered, and how quickly; failed: connections whose answer is not there after a second."""
+        late, now = self._latencies, perf_counter_ns()
+        stuck = sum(now - pair.started > STUCK_NS for pair in self._pairs)
+        return Result(len(late), seconds, stuck, *late.quantiles(), error="no answer within 1 s" if stuck else "")
 
     def close(self) -> None:
         """Close every connection."""
@@ -46,27 +48,27 @@ class Requests:
 
 
 class Pair:
-    """One connection: the request that is under way and what is missing of its answer."""
+    """One connection: the request that is under way and what is missing of its answer. started: when it was sent."""
 
-    __slots__ = ("_buffer", "_descriptor", "_done", "_loop", "_missing", "_receive", "_request", "_send", "_started", "_unsent")
+    __slots__ = ("_buffer", "_descriptor", "_done", "_loop", "_missing", "_receive", "_request", "_send", "_unsent", "started")
 
-    def __init__(self, sock: socket.socket, request: bytes, latencies: Latencies, loop: Loop) -> None:
+    def __init__(self, sock: socket.socket, request: bytes, buffer: bytearray, latencies: Latencies, loop: Loop) -> None:
         self._receive = sock.recv_into
         self._send = sock.send
         self._request = request
         self._done = latencies.add
         self._loop = loop
         self._descriptor = sock.fileno()
-        self._buffer = bytearray(BUFFER)
+        self._buffer = buffer
         self._missing = 0
-        self._started = 0
+        self.started = 0
         self._unsent = b""
         loop.add(self._descriptor, select.EPOLLIN, self.ready)
 
     def begin(self) -> None:
         """Send a request."""
         self._missing = len(self._request)
-        self._started = perf_counter_ns()
+        self.started = perf_counter_ns()
         sent = self._send(self._request)
         if sent < self._missing:
             self._wait_to_send(self._request[sent:])
@@ -75,7 +77,7 @@ class Pair:
         """Take a part of the answer; after the last one the next request goes out."""
         self._take()
         if not self._missing:
-            self._done(perf_counter_ns() - self._started)
+            self._done(perf_counter_ns() - self.started)
             self.begin()
 
     def _wait_to_send(self, unsent: bytes) -> None:

@@ -1,7 +1,7 @@
-"""The server side: echo, discard, a stream of bytes, and "who am I", on one address or on all.
+"""The server side: echo, discard, a stream of bytes, one answer, and "who am I", on one address or on all.
 
 `python -m bench.load.server [ADDRESS]` prints "ready" when it listens. One process, one level-triggered epoll, no limits
-of its own: it belongs behind a measurement, not on a network. The ports follow RFC 862 to 864 plus 7000.
+of its own: it belongs behind a measurement, not on a network. The ports follow RFC 862 to 867 and 1288 plus 7000.
 """
 
 from __future__ import annotations
@@ -15,17 +15,29 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from bench.load import native
+from bench.load.datagram_services import Discarded, echo, listen
+from bench.load.generator import family
+from bench.load.stream_services import Answer, Duplex, Echo, tell_names
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 ECHO: Final = 7007
+"""TCP and UDP: everything comes back."""
 DISCARD: Final = 7009
-STREAM: Final = 7019
+"""TCP and UDP: nothing comes back. COUNTS tells how many datagrams came."""
+COUNTS: Final = 7011
 NAME: Final = 7013
+STREAM: Final = 7019
+"""Bytes without an end; what the client sends meanwhile is discarded."""
+ANSWER: Final = 7079
+"""One request comes back, and the server closes first."""
 CHUNK: Final = 262144
 BACKLOG: Final = 4096
 EVENTS: Final = 256
-DATAGRAM_BUFFER: Final = 4 * 1024 * 1024
+ACCEPTS: Final = 64
+"""Connections that are taken at a time."""
 
 _BROKEN = select.EPOLLHUP | select.EPOLLERR
 
@@ -39,9 +51,18 @@ class Server:
         self._handlers: dict[int, Callable[[int], None]] = {}
         self._sockets: dict[int, socket.socket] = {}
         self._buffer = memoryview(bytearray(CHUNK))
-        for port, welcome in ((ECHO, self._echo), (DISCARD, self._discard), (STREAM, self._stream), (NAME, self._name)):
+        self._discarded = Discarded(self._buffer)
+        welcomes = {
+            ECHO: self._echo,
+            DISCARD: self._discard,
+            COUNTS: self._discarded.tell,
+            NAME: tell_names,
+            STREAM: self._stream,
+            ANSWER: self._answer,
+        }
+        for port, welcome in welcomes.items():
             self._listen(port, welcome)
-        self._listen_datagrams(ECHO)
+        self._listen_datagrams()
 
     def serve(self) -> None:
         """Handle events for ever."""
@@ -77,34 +98,23 @@ class Server:
 
     def _listen(self, port: int, welcome: Callable[[socket.socket], None]) -> None:
         for host in self._hosts:
-            sock = socket.create_server((host, port), family=_family(host), backlog=BACKLOG)
+            sock = socket.create_server((host, port), family=family(host), backlog=BACKLOG)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.settimeout(0)
             self._add(sock, select.EPOLLIN, partial(self._accept, sock, welcome))
 
     def _accept(self, listener: socket.socket, welcome: Callable[[socket.socket], None], _mask: int) -> None:
         with suppress(BlockingIOError, ConnectionAbortedError):
-            for _ in range(64):
+            for _ in range(ACCEPTS):
                 sock, _address = listener.accept()
                 sock.settimeout(0)
                 welcome(sock)
 
-    def _listen_datagrams(self, port: int) -> None:
+    def _listen_datagrams(self) -> None:
         for host in self._hosts:
-            sock = socket.socket(_family(host), socket.SOCK_DGRAM)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, DATAGRAM_BUFFER)
-            if _family(host) is socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            sock.bind((host, port))
-            sock.settimeout(0)
-            self._add(sock, select.EPOLLIN, partial(self._echo_datagrams, sock.recvfrom_into, sock.sendto))
-
-    def _echo_datagrams(self, receive: Callable[..., tuple[int, object]], send: Callable[..., int], _mask: int) -> None:
-        buffer = self._buffer
-        with suppress(BlockingIOError, ConnectionRefusedError):
-            for _ in range(64):
-                size, address = receive(buffer)
-                send(buffer[:size], address)
+            echoing, discarding = listen(host, ECHO), listen(host, DISCARD)
+            self._add(echoing, select.EPOLLIN, partial(echo, echoing.recvfrom_into, echoing.sendto, self._buffer))
+            self._add(discarding, select.EPOLLIN, partial(self._discarded.take, discarding.recv_into))
 
     def _echo(self, sock: socket.socket) -> None:
         self._add(sock, select.EPOLLIN, Echo(sock, self._epoll, self._buffer).ready)
@@ -120,56 +130,15 @@ class Server:
         self._add(sock, select.EPOLLIN, ready)
 
     def _stream(self, sock: socket.socket) -> None:
-        send, chunk = sock.send, bytes(CHUNK)
+        self._add(sock, select.EPOLLIN | select.EPOLLOUT, Duplex(sock, self._buffer).ready)
 
-        def ready(mask: int) -> None:
-            if mask & _BROKEN:
-                raise ConnectionResetError
-            send(chunk)
-
-        self._add(sock, select.EPOLLOUT, ready)
-
-    @staticmethod
-    def _name(sock: socket.socket) -> None:
-        with sock, suppress(OSError):
-            sock.send(f"{sock.getsockname()[0]} {sock.getpeername()[0]}\n".encode())
-
-
-def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
-
-
-class Echo:
-    """One echo connection: what could not be sent waits, and nothing is read meanwhile."""
-
-    __slots__ = ("_buffer", "_descriptor", "_epoll", "_receive", "_send", "_waiting")
-
-    def __init__(self, sock: socket.socket, epoll: select.epoll, buffer: memoryview) -> None:
-        self._receive = sock.recv_into
-        self._send = sock.send
-        self._descriptor = sock.fileno()
-        self._epoll = epoll
-        self._buffer = buffer
-        self._waiting = b""
-
-    def ready(self, mask: int) -> None:
-        """Answer what can be read, or send what waits; raises OSError at the connection's end."""
-        if self._waiting:
-            self._waiting = self._waiting[self._send(self._waiting) :]
-            if not self._waiting:
-                self._epoll.modify(self._descriptor, select.EPOLLIN)
-            return
-        size = self._receive(self._buffer)
-        if not size or mask & _BROKEN:
-            raise ConnectionResetError
-        sent = self._send(self._buffer[:size])
-        if sent < size:
-            self._waiting = bytes(self._buffer[sent:size])
-            self._epoll.modify(self._descriptor, select.EPOLLOUT)
+    def _answer(self, sock: socket.socket) -> None:
+        self._add(sock, select.EPOLLIN, Answer(sock, self._buffer).ready)
 
 
 def main(host: str = "") -> None:
     """Serve on one address, or on all, until killed."""
+    native.become_server(host)
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     server = Server(host)

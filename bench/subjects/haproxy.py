@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from bench.programs import environment, find
-from bench.subjects.base import TCP_PORTS, CannotRun, Running, launch
-from bench.topology import FAMILIES, NODE, SERVER, Topology, bracketed
+from bench.subjects.base import CONNECTIONS, TCP_PORTS, CannotRun, Running, launch, pairs, told_by
+from bench.topology import BACKLOG, NODE, Topology
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +16,7 @@ BASE: Final = Path(__file__).with_name("haproxy.cfg")
 
 
 class HAProxy:
-    """Listens on the node's address, one frontend and one server per port."""
+    """Listens on the node's addresses, one listener with one server per port."""
 
     title = "HAProxy"
     role = "peer"
@@ -26,21 +24,20 @@ class HAProxy:
 
     def version(self) -> str:
         """Give its version; raises CannotRun."""
-        program = _program()
-        done = subprocess.run([program, "-v"], capture_output=True, text=True, check=True, env=environment(program) or None)
-        return done.stdout.split()[2]
+        return told_by(_program(), "-v").split()[2]
 
     def start(self, topology: Topology, folder: Path) -> Running:
         """Start it on the node; raises CannotRun."""
         program = _program()
         config = folder / "haproxy.cfg"
-        config.write_text(BASE.read_text() + "".join(_listeners()))
+        base = BASE.read_text().replace("CONNECTIONS", str(CONNECTIONS)).replace("BACKLOG", str(BACKLOG))
+        config.write_text(base + "".join(_listeners()))
         return launch(topology, folder, [program, "-db", "-f", str(config)], NODE, environment(program))
 
 
 def _listeners() -> Iterator[str]:
-    for family, port in product(FAMILIES, TCP_PORTS):
-        yield f"listen ipv{family}-{port}\n    bind {bracketed(NODE[family])}:{port}\n    server one {bracketed(SERVER[family])}:{port}\n"
+    for number, (address, server) in enumerate(pairs(TCP_PORTS)):
+        yield f"listen tcp{number}\n    bind {address}\n    server one {server}\n"
 
 
 def _program() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from typing import TYPE_CHECKING
 
-from bench.subjects.base import Running
+from bench.subjects.base import Running, serving
 from bench.topology import SERVER, Topology
 
 if TYPE_CHECKING:
@@ -24,5 +24,5 @@ class Routed:
         return f"Linux {platform.release()}"
 
     def start(self, topology: Topology, folder: Path) -> Running:  # noqa: ARG002 - the Protocol's signature; nothing is to be started
-        """Say where the server is."""
-        return Running(SERVER)
+        """Say where the server is, once it answers."""
+        return serving(topology, Running(SERVER))

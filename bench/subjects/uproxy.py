@@ -1,7 +1,11 @@
-"""uproxy itself: the real `uproxy run`, a folder of manifests, nftables, the client on a service address."""
+"""uproxy itself: the real `uproxy run` with a folder of manifests, the client on a service address.
+
+Its settings are the defaults, except for the backlog: every proxy here has the same one.
+"""
 
 from __future__ import annotations
 
+import platform
 import shutil
 from typing import TYPE_CHECKING, Final
 
@@ -9,13 +13,13 @@ import yaml
 
 import uproxy
 from bench.manifests import endpoint_slice, service
-from bench.subjects.base import TCP_PORTS, UDP_PORTS, CannotRun, Running, launch
-from bench.topology import CLIENT, NODE, SERVER, Topology, python
+from bench.subjects.base import TCP_PORTS, UDP_PORTS, VIP, CannotRun, Running, launch
+from bench.subjects.feed import ManifestFeed
+from bench.topology import BACKLOG, CLIENT, NODE, SERVER, Topology, python
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-VIP: Final = {4: "10.96.0.10", 6: "fd96::10"}
 HEALTH: Final = "127.0.0.1:10256"
 METRICS: Final = "127.0.0.1:10249"
 
@@ -38,10 +42,10 @@ class UProxy:
         self._addresses = NODE if redirect == "none" else VIP
 
     def version(self) -> str:
-        """Give its version; raises CannotRun where the kernel's tool is missing."""
-        if shutil.which("nft") is None:
+        """Give its version and the interpreter's; raises CannotRun where the kernel's tool is missing."""
+        if self._redirect == "nftables" and shutil.which("nft") is None:
             raise CannotRun("nft is not installed")
-        return uproxy.__version__
+        return f"{uproxy.__version__}, Python {platform.python_version()}"
 
     def start(self, topology: Topology, folder: Path) -> Running:
         """Start it on the node; raises CannotRun."""
@@ -58,8 +62,11 @@ class UProxy:
             for document in (service(f"bench-{family}", vip, ports), endpoint_slice(f"bench-{family}", [SERVER[family]], ports))
         ]
         (manifests / "bench.yaml").write_text(yaml.safe_dump_all(documents))
-        argv = command(manifests, settings(folder, loop=self._loop), redirect=self._redirect)
-        return launch(topology, folder, argv, self._addresses)
+        argv = command(manifests, settings(folder, loop=self._loop, tcp={"backlog": BACKLOG}), redirect=self._redirect)
+        running = launch(topology, folder, argv, self._addresses)
+        if self._redirect != "none":
+            running.feed = ManifestFeed(manifests)
+        return running
 
 
 def command(manifests: Path, config: Path, *, redirect: str = "nftables") -> list[str]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from bench.measurement import generate
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
     from bench.figures import Figure, Sample
     from bench.subjects.base import Running
     from bench.topology import Topology
@@ -19,17 +23,20 @@ class CannotCarry(Exception):
 
 @dataclass(frozen=True)
 class Site:
-    """Where one subject is measured. family: 4 or 6; seconds: of each measurement."""
+    """Where one subject is measured. family: 4 or 6; seconds: of each measurement; counting: entered while the load counts."""
 
     topology: Topology
     running: Running
     family: int
     seconds: float
     warm_up: float
+    counting: Callable[[], AbstractContextManager[object]] = nullcontext
 
     @property
     def address(self) -> str:
-        """Where the client reaches the subject."""
+        """Where the client reaches the subject; raises CannotCarry where it has no address of this family."""
+        if self.family not in self.running.addresses:
+            raise CannotCarry(f"carries no IPv{self.family}")
         return self.running.addresses[self.family]
 
 

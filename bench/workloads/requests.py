@@ -1,4 +1,4 @@
-"""Requests and answers over connections that stay open."""
+"""Requests and answers over connections that stay open: sizes at 32 connections, numbers of connections at 64 bytes."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from bench.workloads.base import Workload
 
 GROUP: Final = "requests"
+KIBIBYTE: Final = 1024
 
 
 def _requests(connections: int, size: int, *, quick: bool = False) -> Traffic:
-    title = f"requests of {size} B, {connections} connection{'s' * (connections > 1)}"
+    bytes_each = f"{size} B" if size < KIBIBYTE else f"{size // KIBIBYTE} KiB"
+    title = f"requests of {bytes_each}, {connections} connection{'s' * (connections > 1)}"
     flags = ("--connections", str(connections), "--size", str(size))
     return Traffic(title, GROUP, "requests", ECHO, rate("request") + latency(), flags, quick=quick)
 
@@ -25,4 +27,7 @@ def _requests(connections: int, size: int, *, quick: bool = False) -> Traffic:
 WORKLOADS: Final[Mapping[str, Workload]] = {
     "requests": _requests(32, 64, quick=True),
     "request": _requests(1, 64, quick=True),
+    "requests-512": _requests(512, 64),
+    "requests-4k": _requests(32, 4 * KIBIBYTE),
+    "requests-64k": _requests(32, 64 * KIBIBYTE),
 }

@@ -21,6 +21,7 @@ from bench.cluster_report import markdown, percentile
 from bench.cluster_run import KINDS, Plan, Run, Series
 from bench.cluster_subjects import Costs
 from bench.namespaces import FOLDER
+from bench.nft_times import Times
 from bench.processes import Memory
 from tests.cluster.fixtures import require_binaries
 from tests.lab.waiting import eventually
@@ -64,7 +65,7 @@ def serve(listener: socket.socket, names: list[str]) -> None:
 def run(kind: str = KINDS[0], *seen: Seen) -> Run:
     changes = [Series(kind, 10, 0.0, list(seen))] if seen else []
     facts = {"Service milliseconds": 20.0, "Service decode_milliseconds": 5.0, "plan": 7.0, "listen": 8.0, "program": 9.0}
-    return Run("uproxy 1", 1000, 0.5, 0.75, 0, 0.0, facts, COSTS, COSTS, changes, COSTS)
+    return Run("uproxy 1", 1000, 0.5, 0.75, 0, 0.0, facts, COSTS, COSTS, changes, COSTS, Times(1_500_000, 0.0625, 0.0041))
 
 
 def cells(text: str) -> dict[str, str]:
@@ -129,6 +130,10 @@ def test_the_table_has_what_was_measured_and_says_what_was_not() -> None:
     assert found["list EndpointSlices (of it decode), ms"] == "-"
     assert found["idle memory: anonymous, MB"] == "40.0"
     assert found["longest pause of the loop: start, ms"] == "12.3"
+    assert found["program, a round of changes, ms"] == "-"
+    assert found["nft: the table as text, MB"] == "1.50"
+    assert found["nft: the whole table loaded, ms"] == "62"
+    assert found["nft: one Service more, ms"] == "4.1"
 
 
 def test_a_change_that_is_never_served_is_the_slowest() -> None:
