@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import random
 import sys
 import tempfile
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, median, quantiles
@@ -31,6 +33,9 @@ AT_ONCE: Final = 8
 ROUND_SECONDS: Final = 3
 """What a round takes, more or less."""
 VERSION: Final = "VERSION"
+LONGEST_PAUSE: Final = 0.04
+"""Seconds before a request, at random. Removing a link waits for grace periods of the kernel (RCU), each some ticks of 4 ms long: requests
+that follow each other at once keep in step with them, and a plugin that asks 4 ms later waits 6 ms longer or shorter, always."""
 FLOORS: Final = {"python3 -c pass": ("-c", "pass"), "python3 -IS -c pass": ("-IS", "-c", "pass")}
 V4, DUAL = ("10.200.0.0/16",), ("10.201.0.0/16", "fd00:c9::/64")
 
@@ -147,6 +152,7 @@ def _turn(site: Site, found: Found, name: str, number: int) -> None:
             if (subject.name, row) in found.reasons:
                 continue
             config = site.config(subject, name, case.subnets, case.keys)
+            time.sleep(random.uniform(0, LONGEST_PAUSE))
             try:
                 _note(found, subject.name, row, number, site.request(subject, verb, config, case.pods))
             except Failed as failure:

@@ -2,7 +2,8 @@
 
 Owns what a bundle holds and how one is started (`bundled` is what then runs); knows nothing of where executables are
 installed. Byte code is for the interpreter that wrote it: `write` is called under the one that will run it, and a start
-compares magic numbers. Layout: magic number, marshalled (code of `bundled`, its arguments), padding, modules.
+compares magic numbers. Layout: magic number, marshalled (code of `bundled`, its arguments), padding, modules one by one,
+and once more in pieces with all that one verb needs.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ AHEAD: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     },
 }
 """What functions of an executable import late, but in nearly every request of that verb: asked for ahead it costs a tenth."""
+MODULES_PER_PIECE: Final = 12
 HEAD_BYTES: Final = 16384
 _OPTIMIZED: Final = 2
 _START: Final = """\
@@ -75,19 +77,48 @@ def write(executable: str, folder: Path) -> Path:
 def content(executable: str) -> bytes:
     """Give the bundle of an executable for the running interpreter."""
     modules = _reached_from(entry.__name__, entry.VERBS[executable])
-    place, index, pieces = HEAD_BYTES, {}, []
-    for name, module in modules.items():
-        code = marshal.dumps(module.code())
-        needed = tuple(sys.intern(one) for one in dict.fromkeys(module.needed()) if one in modules)
-        index[sys.intern(name)] = (place, len(code), module.is_package, needed)
-        place += len(code)
-        pieces.append(code)
+    pieces: list[bytes] = []
+    index = {sys.intern(name): _entry(pieces, modules, name) for name in modules}
+    verbs = {verb.encode(): _ahead(pieces, modules, names) for verb, names in AHEAD.get(executable, {}).items()}
     names = {"__name__": f"{PACKAGE}.bundled"}
-    start_arguments = (Module(names["__name__"]).code(), names, (executable, _ahead(executable), index, _libraries()))
+    start_arguments = (Module(names["__name__"]).code(), names, (executable, verbs, marshal.dumps(index), _libraries()))
     head = importlib.util.MAGIC_NUMBER + marshal.dumps(start_arguments)
     if len(head) > HEAD_BYTES:
         raise ValueError(f"{executable}: the head of the bundle has {len(head)} bytes")
     return b"".join([head.ljust(HEAD_BYTES, b"\0"), *pieces])
+
+
+def _append(pieces: list[bytes], value: CodeType | list[tuple[str, bool, CodeType]]) -> tuple[int, int]:
+    """Add something to what follows the head; give its place in the file and its size."""
+    place = HEAD_BYTES + sum(map(len, pieces))
+    pieces.append(marshal.dumps(value))
+    return place, len(pieces[-1])
+
+
+def _entry(pieces: list[bytes], modules: dict[str, Module], name: str) -> tuple[int, int, bool, tuple[str, ...]]:
+    module = modules[name]
+    needed = tuple(sys.intern(one) for one in dict.fromkeys(module.needed()) if one in modules)
+    return (*_append(pieces, module.code()), module.is_package, needed)
+
+
+def _ahead(pieces: list[bytes], modules: dict[str, Module], names: tuple[str, ...]) -> list[tuple[int, int]]:
+    """Add what a verb needs in the order in which it must run, some modules in each piece; give places and sizes.
+
+    Modules in one piece share the names that they have in common. A piece is small enough for malloc to read it to where the next one goes.
+    """
+    order: list[str] = []
+    for name in (entry.__name__, *(f"{PACKAGE}.{one}" for one in names)):
+        _run_before(modules, name, order)
+    made = [(sys.intern(name), modules[name].is_package, modules[name].code()) for name in order]
+    return [_append(pieces, made[first : first + MODULES_PER_PIECE]) for first in range(0, len(made), MODULES_PER_PIECE)]
+
+
+def _run_before(modules: dict[str, Module], name: str, order: list[str]) -> None:
+    """Append a module, after those that must run before it."""
+    for needed in dict.fromkeys(modules[name].needed()):
+        if needed in modules and needed not in order:
+            _run_before(modules, needed, order)
+    order.append(name)
 
 
 class Module:
@@ -168,11 +199,6 @@ def _path(name: str) -> Path:
     package, *parts = name.split(".")
     path = ROOT.joinpath(*parts) if package == PACKAGE else Path(os.devnull)
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-
-
-def _ahead(executable: str) -> dict[bytes, tuple[str, ...]]:
-    verbs = AHEAD.get(executable, {})
-    return {verb.encode(): tuple(sys.intern(f"{PACKAGE}.{name}") for name in names) for verb, names in verbs.items()}
 
 
 def _libraries() -> dict[str, str]:

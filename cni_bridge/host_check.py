@@ -15,7 +15,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from cni_bridge import bundle, interpreter, sysctl
+from cni_bridge import bundle, home, interpreter, sysctl
 from cni_bridge import install as installation
 from cni_bridge.bridge import masquerade
 from cni_bridge.netlink import connection as sockets
@@ -99,9 +99,10 @@ def _wrong_with(said: dict[str, str]) -> str:
         return str(reason)
     if found.magic != said["magic"]:
         return f"{said['python']} is not the Python {said['version']} that it was installed for"
-    if not Path(said["folder"], f"{said['name']}.bundle").is_file() or not Path(said["folder"], bundle.PACKAGE).is_dir():
+    folder = Path(said["folder"])
+    if not (folder / f"{said['name']}.bundle").is_file() or not (folder / bundle.PACKAGE).is_dir() or not (folder / home.LINK).is_symlink():
         return f"{said['folder']} is not whole"
-    if not Path(said["folder"]).name.startswith(installation.digest()):
+    if not folder.name.startswith(installation.digest()):
         return "another version of cni_bridge installed it"
     return ""
 

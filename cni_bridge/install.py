@@ -38,9 +38,10 @@ _COMPILE: Final = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from cni_bridge import bundle
-for name in sys.argv[2:]:
+from cni_bridge import bundle, home
+for name in sys.argv[3:]:
     bundle.write(name, Path(sys.argv[1]))
+home.write(Path(sys.argv[1]), sys.argv[2])
 """
 
 
@@ -150,9 +151,10 @@ def _write_modules(place: Place, generation: str, python: Interpreter) -> None:
         target = folder / SOURCES.name / source.relative_to(SOURCES)
         target.parent.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
         _write(target, source.read_bytes(), _FILE_MODE)
-    python.run(_COMPILE, f"{place.lib_dir}/{generation}", *plugins())
+    python.run(_COMPILE, f"{place.lib_dir}/{generation}", python.path, *plugins())
     for path in (folder, *folder.rglob("*")):
-        path.chmod(_FOLDER_MODE if path.is_dir() else _FILE_MODE)
+        if not path.is_symlink():  # the interpreter's own mode is not ours to change
+            path.chmod(_FOLDER_MODE if path.is_dir() else _FILE_MODE)
     for name in plugins():
         _sync(folder / f"{name}.bundle")
     _sync(folder)

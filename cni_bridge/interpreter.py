@@ -86,7 +86,7 @@ def _checked(path: str, root: str) -> Interpreter:
     if implementation != "cpython" or found.version < OLDEST:
         shown = ".".join(map(str, version))
         raise Unusable(f"{path} is {implementation} {shown}: CPython {OLDEST[0]}.{OLDEST[1]} or later is needed")
-    line = f"#!{found.path} -IS"
+    line = f"#!{found.path} -ISB"
     if len(line.encode()) > LONGEST_LINE or any(character.isspace() for character in found.path):
         raise Unusable(f"{found.path} cannot stand in a #! line: {LONGEST_LINE} bytes and no white space are possible")
     return found

@@ -7,7 +7,7 @@ Knows no rule.
 
 from __future__ import annotations
 
-from cni_bridge.fast import posix, signal
+from cni_bridge.fast import posix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 _NAMESPACE = "/proc/thread-self/ns/net"
 SECONDS = 20
 """A turn is two runs of iptables, 10 ms; one of them may wait 10 s for iptables' own lock."""
-_AGAIN_SECONDS = 1
-"""The timer goes on ringing: a first signal that came just before the call could not interrupt it."""
 
 
 class LockHeldError(Exception):
@@ -45,20 +43,18 @@ class RulesLock:
 
 
 def _acquire(descriptor: int) -> None:
-    """Ask once without waiting, then with a timer whose handler's exception ends the wait (PEP 475)."""
     from fcntl import LOCK_EX, LOCK_NB, flock  # noqa: PLC0415 - only who changes iptables' rules pays
 
     try:
         flock(descriptor, LOCK_EX | LOCK_NB)
     except BlockingIOError:
-        before = signal.signal(signal.SIGALRM, _ring)
-        signal.setitimer(signal.ITIMER_REAL, SECONDS, _AGAIN_SECONDS)
-        try:
-            flock(descriptor, LOCK_EX)
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
+        _wait(descriptor)
 
 
-def _ring(_number: int, _frame: object) -> None:
-    raise LockHeldError(f"another process has kept the lock on this namespace's iptables rules for more than {SECONDS} s")
+def _wait(descriptor: int) -> None:
+    from cni_bridge import contention  # noqa: PLC0415 - as above
+
+    try:
+        contention.wait(descriptor, SECONDS)
+    except contention.TimeIsUp:
+        raise LockHeldError(f"another process has kept the lock on this namespace's iptables rules for more than {SECONDS} s") from None

@@ -8,21 +8,51 @@ from __future__ import annotations
 
 from cni_bridge import sysctl
 from cni_bridge.bridge import host_bridge, pair, pod
+from cni_bridge.bridge.config import Settings
 from cni_bridge.bridge.interfaces import find, random_mac
+from cni_bridge.bridge.ipam import Ipam
 from cni_bridge.bridge.names import Attachment
 from cni_bridge.bridge.plan import Plan
+from cni_bridge.fast import posix
+from cni_bridge.namespace import NotANamespace, open_path
 from cni_bridge.netlink import link
+from cni_bridge.netlink.connection import Connection
+from cni_bridge.netlink.message import NetlinkError
 from cni_bridge.protocol import results
+from cni_bridge.protocol.errors import INVALID_NETNS, CniError
 from cni_bridge.rollback import Rollback
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from cni_bridge.bridge.config import Settings
-    from cni_bridge.bridge.ipam import Ipam
-    from cni_bridge.netlink.connection import Connection
     from cni_bridge.netlink.link import Link
     from cni_bridge.protocol.results import Interface, Result
     from cni_bridge.protocol.skeleton import Request
+
+
+def run(request: Request) -> Result:
+    """Do what `verbs.add` promises."""
+    settings = Settings(request)
+    ipam = Ipam(request, settings.ipam)
+    netns = _open(request.netns)
+    try:
+        with Connection() as connection:
+            return Attaching(request, settings, ipam=ipam, netns=netns, connection=connection).run()
+    except (CniError, NetlinkError, OSError) as error:
+        from cni_bridge.bridge.failures import told  # noqa: PLC0415 - every import costs, and this one is for failures
+
+        raise told(error) from None
+    finally:
+        posix.close(netns)
+
+
+def _open(path: str) -> int:
+    try:
+        return open_path(path)
+    except NotANamespace as error:
+        raise CniError(INVALID_NETNS, str(error)) from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise CniError(INVALID_NETNS, f'failed to open netns "{path}": {reason}') from None
 
 
 class Attaching:
@@ -62,7 +92,7 @@ class Attaching:
         if plan:
             self._configure_host(holder, plan)
         if not self._settings.disable_container_interface:
-            pod.configure(self._netns, self._request.ifname, self._settings, plan)
+            pod.configure(self._netns, port.peer, self._request.ifname, self._settings, plan)
         if plan and self._settings.pod_prefix_is_host:
             self._lead_to_pod(holder, plan)
         if not self._settings.disable_container_interface:

@@ -7,19 +7,23 @@ word, the result, is what counts. The first difference is the error.
 from __future__ import annotations
 
 from cni_bridge import addresses, sysctl
-from cni_bridge.bridge import pair, vlan
+from cni_bridge.bridge import vlan
+from cni_bridge.bridge.config import Settings
+from cni_bridge.bridge.failures import told
+from cni_bridge.bridge.host_ends import host_ends
 from cni_bridge.bridge.interfaces import find
+from cni_bridge.bridge.ipam import Ipam
 from cni_bridge.bridge.names import Attachment
 from cni_bridge.bridge.plan import first_gateways, pod_route
 from cni_bridge.fast import posix
-from cni_bridge.namespace import Inside, open_path
+from cni_bridge.namespace import Inside, NotANamespace, open_path
 from cni_bridge.netlink import address, bridge_port, link, route
 from cni_bridge.netlink.connection import Connection
-from cni_bridge.protocol.errors import INVALID_CONFIG, NOT_AS_REPORTED, CniError
+from cni_bridge.netlink.message import NetlinkError
+from cni_bridge.protocol.errors import INVALID_CONFIG, INVALID_NETNS, NOT_AS_REPORTED, CniError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from cni_bridge.bridge.config import Settings
     from cni_bridge.netlink.link import Link
     from cni_bridge.netlink.route import Route
     from cni_bridge.protocol.results import Interface
@@ -29,6 +33,19 @@ if TYPE_CHECKING:
 def _require(condition: object, message: str, details: str = "") -> None:
     if not condition:
         raise CniError(NOT_AS_REPORTED, message, details)
+
+
+def run(request: Request) -> None:
+    """Do what `verbs.check` promises."""
+    settings = Settings(request)
+    try:
+        with Connection() as connection:
+            Ipam(request, settings.ipam).run("CHECK")
+            Checking(request, settings, connection).run()
+    except NotANamespace as error:
+        raise CniError(INVALID_NETNS, str(error)) from None
+    except (NetlinkError, OSError) as error:
+        raise told(error) from None
 
 
 class Checking:
@@ -103,7 +120,7 @@ class Checking:
 
     def _port(self) -> Link:
         """Find the host's end: ours by its name, the reference plugin's by the result."""
-        for found in pair.host_ends(self._connection, self._attachment):
+        for found in host_ends(self._connection, self._attachment):
             return found
         for one in self._result["interfaces"]:
             found_by_name = find(self._connection, one["name"]) if not one.get("sandbox") else None

@@ -7,25 +7,38 @@ not say whose they are, are left alone. Every part runs, whatever the others rai
 from __future__ import annotations
 
 from cni_bridge.bridge import pair
+from cni_bridge.bridge.config import Settings
+from cni_bridge.bridge.failures import of_steps
 from cni_bridge.bridge.interfaces import find
+from cni_bridge.bridge.ipam import Ipam
 from cni_bridge.bridge.names import Attachment, network_alias
 from cni_bridge.netlink import link
+from cni_bridge.netlink.connection import Connection
+from cni_bridge.rollback import Rollback
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from cni_bridge.bridge.config import Settings
-    from cni_bridge.bridge.ipam import Ipam
-    from cni_bridge.netlink.connection import Connection
     from cni_bridge.protocol.skeleton import Request
-    from cni_bridge.rollback import Rollback
+
+
+def run(request: Request) -> None:
+    """Do what `verbs.gc` promises."""
+    settings = Settings(request)
+    steps = Rollback()
+    with Connection() as connection:
+        Collecting(request, settings, ipam=Ipam(request, settings.ipam), connection=connection).prepare(steps)
+        failures = steps.run()
+    if failures:
+        raise of_steps(failures, "GC")
 
 
 class Collecting:
     """One GC while it runs; its steps are added to a rollback, which runs the last one first."""
 
-    __slots__ = ("_connection", "_ipam", "_settings", "_valid")
+    __slots__ = ("_connection", "_ipam", "_request", "_settings", "_valid")
 
     def __init__(self, request: Request, settings: Settings, *, ipam: Ipam, connection: Connection) -> None:
+        self._request = request
         self._settings = settings
         self._ipam = ipam
         self._connection = connection
@@ -67,9 +80,10 @@ class Collecting:
 
     def _collect_routes(self) -> None:
         """Remove host routes to addresses of this network's ranges that no valid attachment holds."""
-        from cni_bridge.bridge import host_routes  # noqa: PLC0415 - as above
+        from cni_bridge.bridge import host_leases, host_routes  # noqa: PLC0415 - as above
 
         holder = find(self._connection, self._settings.gateway_interface)
         if holder is not None:
-            stale = self._ipam.stale_ones(host_routes.over(self._connection, holder.index))
+            there = host_routes.over(self._connection, holder.index)
+            stale = host_leases.stale_ones(self._request, self._settings.ipam, there)
             host_routes.remove(self._connection, stale, holder.index)

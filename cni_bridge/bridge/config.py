@@ -16,10 +16,9 @@ if TYPE_CHECKING:
     from cni_bridge.protocol.config import Config
     from cni_bridge.protocol.skeleton import Request
 
-_HIGHEST_VLAN = 4094
+HIGHEST_VLAN = 4094
 _HIGHEST_MTU = 65535
 _LONGEST_NAME = 15
-_MAC_BYTES = 6
 _BACKENDS = ("", "nftables", "iptables")
 
 
@@ -70,29 +69,29 @@ class Settings:
     def _check(self, version: str) -> None:
         _check_name(self.bridge)
         _check_range(self.mtu, "mtu", _HIGHEST_MTU)
-        if not 0 <= self.vlan <= _HIGHEST_VLAN:
-            raise _wrong(f'invalid VLAN ID {self.vlan} in "vlan" (must be between 0 and {_HIGHEST_VLAN})')
+        if not 0 <= self.vlan <= HIGHEST_VLAN:
+            raise wrong(f'invalid VLAN ID {self.vlan} in "vlan" (must be between 0 and {HIGHEST_VLAN})')
         if self.ip_masq_backend not in _BACKENDS:
-            raise _wrong(f'"ipMasqBackend" is "{self.ip_masq_backend}": nftables or iptables is right')
+            raise wrong(f'"ipMasqBackend" is "{self.ip_masq_backend}": nftables or iptables is right')
         if self.hairpin and self.promiscuous:
-            raise _wrong("cannot set hairpin mode and promiscuous mode at the same time", '"hairpinMode" and "promiscMode" are both true')
+            raise wrong("cannot set hairpin mode and promiscuous mode at the same time", '"hairpinMode" and "promiscMode" are both true')
         self._check_combinations(version)
 
     def _check_combinations(self, version: str) -> None:
         if self.disable_container_interface and self.ipam:
-            raise _wrong("cannot use IPAM when DisableContainerInterface flag is set", f'"ipam.type" is "{self.ipam}"')
+            raise wrong("cannot use IPAM when DisableContainerInterface flag is set", f'"ipam.type" is "{self.ipam}"')
         if not self.ipam and version in {"0.1.0", "0.2.0"}:
-            raise _wrong(f'cniVersion "{version}" has no results without an address', '"ipam.type" is missing')
+            raise wrong(f'cniVersion "{version}" has no results without an address', '"ipam.type" is missing')
         if self.pod_prefix_is_host and not (self.is_gateway and self.ipam):
-            raise _wrong('"podPrefix" is "host": that needs "isGateway" and "ipam", for the gateway is all that a pod can reach directly')
+            raise wrong('"podPrefix" is "host": that needs "isGateway" and "ipam", for the gateway is all that a pod can reach directly')
         if self.vlan and self.is_gateway and len(self.gateway_interface) > _LONGEST_NAME:
-            raise _wrong(f'"bridge" and "vlan" make the interface name "{self.gateway_interface}": {_LONGEST_NAME} characters are the most')
+            raise wrong(f'"bridge" and "vlan" make the interface name "{self.gateway_interface}": {_LONGEST_NAME} characters are the most')
 
 
 def _pod_prefix(config: Config) -> bool:
     value = fields.text(config, "podPrefix")
     if value not in {"", "host"}:
-        raise _wrong(f'"podPrefix" is "{value}": "host" is the only value, or no such key')
+        raise wrong(f'"podPrefix" is "{value}": "host" is the only value, or no such key')
     return value == "host"
 
 
@@ -100,45 +99,25 @@ def _check_name(name: str) -> None:
     try:
         check_interface_name(name)
     except CniError as error:
-        raise _wrong(f'"bridge" is "{name}": {error.msg}', error.details) from None
+        raise wrong(f'"bridge" is "{name}": {error.msg}', error.details) from None
 
 
 def _check_range(value: int, key: str, highest: int) -> None:
     if not 0 <= value <= highest:
-        raise _wrong(f'"{key}" is {value}: 0 to {highest} is right')
+        raise wrong(f'"{key}" is {value}: 0 to {highest} is right')
 
 
-def _wrong(message: str, details: str = "") -> CniError:
+def wrong(message: str, details: str = "") -> CniError:
+    """Make the error for a value that is of the right kind and wrong."""
     return CniError(INVALID_CONFIG, message, details)
 
 
 def _trunk(config: Config) -> tuple[int, ...] | None:
     if fields.field(config, "vlanTrunk") is None:
         return None
-    ids: set[int] = set()
-    for index, item in enumerate(fields.objects(config, "vlanTrunk")):
-        ids.update(_trunk_ids(item, f"vlanTrunk[{index}]."))
-    return tuple(sorted(ids))
+    from cni_bridge.bridge import values  # noqa: PLC0415 - every import costs, and few configurations have such a key
 
-
-def _trunk_ids(item: Config, where: str) -> set[int]:
-    given = {key: _trunk_id(item, key, where) for key in ("minID", "maxID", "id") if fields.field(item, key) is not None}
-    if ("minID" in given) != ("maxID" in given):
-        missing = "maxID" if "minID" in given else "minID"
-        raise _wrong(f'"{where}{missing}" is missing: minID and maxID are given together')
-    found = {given["id"]} if "id" in given else set()
-    if "minID" in given:
-        if given["maxID"] < given["minID"]:
-            raise _wrong(f'"{where}minID" is {given["minID"]}, greater than maxID, {given["maxID"]}')
-        found.update(range(given["minID"], given["maxID"] + 1))
-    return found
-
-
-def _trunk_id(item: Config, key: str, where: str) -> int:
-    value = fields.integer(item, key, where)
-    if not 1 <= value <= _HIGHEST_VLAN:
-        raise _wrong(f'"{where}{key}" is {value}: 1 to {_HIGHEST_VLAN} is right')
-    return value
+    return values.trunk(config)
 
 
 def _mac(request: Request) -> bytes:
@@ -151,18 +130,9 @@ def _mac(request: Request) -> bytes:
         ("runtimeConfig.mac", fields.text(runtime, "mac", "runtimeConfig.")),
     ]
     wanted = [(key, value) for key, value in said if value]
-    return parse_mac(wanted[-1][1], wanted[-1][0]) if wanted else b""
+    if not wanted:
+        return b""
+    from cni_bridge.bridge import values  # noqa: PLC0415 - as above
 
-
-def parse_mac(text: str, key: str) -> bytes:
-    """Read a MAC address (02:00:00:00:00:01, with - or as three groups with dots). Raises CniError (7) with the key."""
-    separator = next((one for one in ":-." if one in text), ":")
-    groups = text.split(separator)
-    are_whole = all(len(group) == (4 if separator == "." else 2) for group in groups)
-    try:
-        mac = bytes.fromhex("".join(groups)) if are_whole else b""
-    except ValueError:
-        mac = b""
-    if len(mac) != _MAC_BYTES or not any(mac) or mac[0] & 1:
-        raise _wrong(f'"{key}" is "{text}": the MAC address of one interface is right, like 02:00:00:00:00:01')
-    return mac
+    key, value = wanted[-1]
+    return values.parse_mac(value, key)

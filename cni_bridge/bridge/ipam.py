@@ -6,7 +6,6 @@ names is looked for in CNI_PATH first, so that what an administrator put there i
 
 from __future__ import annotations
 
-from cni_bridge import addresses
 from cni_bridge.fast import posix
 from cni_bridge.protocol.errors import DELEGATE_FAILED, CniError
 from cni_bridge.protocol.search import find
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from cni_bridge.protocol.skeleton import Request
     from cni_bridge.rollback import Rollback
 
-_OURS = "host-local"
+OURS = "host-local"
 _MARK = b"cni_bridge"
 _HEAD_BYTES = 4096
 
@@ -39,7 +38,7 @@ class Ipam:
     def is_in_process(self) -> bool:
         """Tell whether it is called here. Raises CniError (4 or 7) when its executable is not there, as executing it would."""
         if self._is_ours is None:
-            self._is_ours = self._type == _OURS and _is_our_own(find(self._type, self._request.path))
+            self._is_ours = self._type == OURS and _is_our_own(find(self._type, self._request.path))
         return self._is_ours
 
     def add(self, rollback: Rollback) -> Result:
@@ -74,34 +73,6 @@ class Ipam:
         from cni_bridge.host_local import verbs  # noqa: PLC0415 - as in add
 
         {"DEL": verbs.del_, "CHECK": verbs.check, "GC": verbs.gc, "STATUS": verbs.status}[command](self._request)
-
-    def held(self) -> list[bytes]:
-        """Give the addresses that host-local's store holds for the attachment, ours or another's; empty for other plugins."""
-        if self._type != _OURS:
-            return []
-        from cni_bridge.host_local import holders, store  # noqa: PLC0415 - as in add
-        from cni_bridge.host_local.place import Place  # noqa: PLC0415 - as in add
-
-        place = Place(self._request.config)
-        if not store.exists(place.folder):
-            return []
-        with store.Store(place.folder, place.lock_seconds) as opened:
-            mine = holders.leases_of(opened.leases(), store.owner(self._request.container_id, self._request.ifname))
-        return [addresses.parse(address) for address in mine]
-
-    def stale_ones(self, packed: list[bytes]) -> list[bytes]:
-        """Give those addresses that lie in host-local's ranges and no valid attachment holds; none for other plugins."""
-        if self._type != _OURS or not packed:
-            return []
-        from cni_bridge.host_local import config, ranges, store  # noqa: PLC0415 - as in add
-        from cni_bridge.host_local.place import Place  # noqa: PLC0415 - as in add
-
-        sets = config.read_range_sets(self._request.config, self._request.version)
-        place = Place(self._request.config)
-        with store.Store(place.folder, place.lock_seconds) as opened:
-            kept = store.owners(self._request.valid_attachments)
-            held = {addresses.parse(address) for address, content in opened.leases().items() if content in kept}
-        return [one for one in packed if one not in held and any(ranges.range_of(one, range_set) for range_set in sets)]
 
 
 def _is_our_own(executable: str) -> bool:

@@ -1,31 +1,28 @@
-"""The veth pair of an attachment: made in one request, found again by name and alias, waited for.
+"""The veth pair of an attachment: made in one request, waited for.
 
-Owns the names that host ends have. A kill between making a pair and giving it its alias leaves one without: the name, which
+`host_ends` finds it again. A kill between making a pair and giving it its alias leaves one without: the name, which
 is computed from the attachment, is enough for its DEL, and the group, which the kernel does set with the name, for GC.
 """
 
 from __future__ import annotations
 
-import errno
 import time
 
+from cni_bridge.bridge.host_ends import NAME_TRIES
 from cni_bridge.bridge.interfaces import find, random_mac
 from cni_bridge.namespace import Inside
 from cni_bridge.netlink import link
-from cni_bridge.netlink.connection import GROUP_LINK, Connection, Subscription
-from cni_bridge.netlink.message import NetlinkError
+from cni_bridge.netlink.connection import Connection
+from cni_bridge.netlink.message import EEXIST, NetlinkError
 from cni_bridge.protocol.errors import ALREADY_EXISTS, IO_FAILURE, CniError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from cni_bridge.bridge.names import Attachment
     from cni_bridge.netlink.link import Link, VethEnd
 
 GROUP = 109
 """Of all host ends that we make (IFLA_GROUP): nobody else's in iproute2's tables; the kernel itself gives it no meaning."""
-NAME_TRIES = 10
 PORT_UP_SECONDS = 5
 """A veth's carrier comes with its other end; the kernel's worker that tells of it may wait for another's lock."""
 
@@ -40,7 +37,7 @@ def make(connection: Connection, attachment: Attachment, container_end: VethEnd,
         try:
             return _make_one(connection, attachment.alias, link.VethEnd(name, random_mac(), master=bridge, group=GROUP), container_end, mtu)
         except NetlinkError as error:
-            if error.number != errno.EEXIST:
+            if error.number != EEXIST:
                 raise
             _refuse_taken_name(name, container_end)
     tried = ", ".join(attachment.veth(attempt) for attempt in range(NAME_TRIES))
@@ -53,7 +50,7 @@ def _make_one(connection: Connection, alias: str, host_end: VethEnd, container_e
         connection.perform(link.create_veth(host_end, container_end, mtu))
         return _named(connection, host_end.name, alias)
     except (CniError, NetlinkError, OSError) as error:
-        if not isinstance(error, NetlinkError) or error.number != errno.EEXIST:
+        if not isinstance(error, NetlinkError) or error.number != EEXIST:
             connection.perform(link.delete(host_end.name))
         raise
 
@@ -72,20 +69,12 @@ def _refuse_taken_name(name: str, container_end: VethEnd) -> None:
             raise CniError(ALREADY_EXISTS, f'container veth name ("{container_end.name}") peer provided ("{name}") already exists')
 
 
-def host_ends(connection: Connection, attachment: Attachment) -> Iterator[Link]:
-    """Find the host's ends of an attachment's pairs: one, or none; more only after an ADD without the DEL before it."""
-    for attempt in range(NAME_TRIES):
-        found = find(connection, attachment.veth(attempt))
-        if found is None:
-            return
-        if found.kind == "veth" and found.alias in {attachment.alias, ""}:
-            yield found
-
-
 def wait_until_up(connection: Connection, port: Link) -> None:
     """Wait until the port's operational state is up: from then on its bridge forwards. Raises CniError (5) when it takes too long."""
     if _is_up(connection, port):
         return
+    from cni_bridge.netlink.subscription import GROUP_LINK, Subscription  # noqa: PLC0415 - most are up by now
+
     deadline = time.monotonic() + PORT_UP_SECONDS
     with Subscription(GROUP_LINK) as news:
         while not _is_up(connection, port):

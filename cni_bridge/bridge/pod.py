@@ -6,46 +6,46 @@ router's advertisement or asks whether its own address is taken.
 
 from __future__ import annotations
 
-import time
-
-from cni_bridge import addresses, sysctl
+from cni_bridge import sysctl
 from cni_bridge.bridge import plan as plans
 from cni_bridge.namespace import Inside
 from cni_bridge.netlink import address, link, route
-from cni_bridge.netlink.connection import GROUP_IPV6_ADDRESS, Connection, Subscription
-from cni_bridge.protocol.errors import ALREADY_EXISTS, IO_FAILURE, CniError
+from cni_bridge.netlink.connection import Connection
+from cni_bridge.protocol.errors import IO_FAILURE, CniError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cni_bridge.bridge.config import Settings
     from cni_bridge.bridge.plan import Plan
-    from cni_bridge.netlink.link import Link
-
-SETTLING_SECONDS = 10
-"""Duplicate address detection takes 1 s and a random delay of up to 1 s more (RFC 4862, 5.4.2)."""
 
 
-def configure(netns: int, ifname: str, settings: Settings, plan: Plan | None) -> None:
+def configure(netns: int, index: int, ifname: str, settings: Settings, plan: Plan | None) -> None:
     """Bring the pod's end up, with the plan's addresses and routes; without a plan there are none.
 
-    Raises CniError (105) when an address is taken already, NetlinkError, OSError.
+    index: of the pod's end, 0 if that is not known. Raises CniError (105) when an address is taken already, NetlinkError, OSError.
     """
     with Inside(netns):
         connection = Connection()
         with connection:
-            found = link.first(connection.perform(link.get(ifname))[0])
-            if found is None:
-                raise CniError(IO_FAILURE, f"interface {ifname} vanished from the container as soon as it was made")
+            index = index or _index(connection, ifname)
             if plan is None:
-                connection.perform(link.set_up(found.index, ifname))
+                connection.perform(link.set_up(index, ifname))
                 return
             _apply_settings(ifname, settings, plan)
             if settings.enabledad and plan.has_ipv6:
-                with Subscription(GROUP_IPV6_ADDRESS) as news:
-                    _apply(connection, found, settings, plan)
-                    _settle(connection, found, news)
+                from cni_bridge.bridge import settling  # noqa: PLC0415 - every import costs, and few networks ask for it
+
+                settling.after(lambda: _apply(connection, index, ifname, settings, plan), connection, index, ifname)
             else:
-                _apply(connection, found, settings, plan)
+                _apply(connection, index, ifname, settings, plan)
+
+
+def _index(connection: Connection, ifname: str) -> int:
+    """Ask for it: Linux before 5.10 leaves out the peer's index where it happens to be the interface's own."""
+    found = link.first(connection.perform(link.get(ifname))[0])
+    if found is None:
+        raise CniError(IO_FAILURE, f"interface {ifname} vanished from the container as soon as it was made")
+    return int(found.index)
 
 
 def _apply_settings(ifname: str, settings: Settings, plan: Plan) -> None:
@@ -75,29 +75,12 @@ def _refuse_redirects(ifname: str) -> None:
             sysctl.write_if_there(f"{family}/conf/{name}/accept_redirects", "0")
 
 
-def _apply(connection: Connection, found: Link, settings: Settings, plan: Plan) -> None:
+def _apply(connection: Connection, index: int, ifname: str, settings: Settings, plan: Plan) -> None:
     """Add addresses before the link is up: its coming up then announces them (arp_notify)."""
     at_once = not settings.enabledad
-    messages = [
-        address.add(found.index, packed, prefix, broadcast=plans.broadcast(packed, prefix), nodad=at_once) for packed, prefix in plan.pod
-    ]
-    messages.append(link.set_up(found.index, found.name))
+    messages = [address.add(index, packed, prefix, broadcast=plans.broadcast(packed, prefix), nodad=at_once) for packed, prefix in plan.pod]
+    messages.append(link.set_up(index, ifname))
     for planned in plan.pod_routes:
-        planned.index = found.index
+        planned.index = index
         messages.append(route.add(planned))
     connection.perform(*messages)
-
-
-def _settle(connection: Connection, found: Link, news: Subscription) -> None:
-    """Wait until no address is tentative any more."""
-    deadline = time.monotonic() + SETTLING_SECONDS
-    while True:
-        there = address.of_interface(connection.dump(address.dump(found.index, address.IPV6)), found.index)
-        failed = [one for one in there if one.flags & address.DADFAILED]
-        if failed:
-            taken = addresses.text(failed[0].address)
-            raise CniError(ALREADY_EXISTS, f"{taken} is in use by another interface", "duplicate address detection found it")
-        if not any(one.flags & address.TENTATIVE for one in there):
-            return
-        if not news.wait(found.index, deadline):
-            raise CniError(IO_FAILURE, f"link {found.name} still has tentative addresses after {SETTLING_SECONDS} seconds")

@@ -6,22 +6,37 @@ Owns that judgement; changes nothing. Code 50 says no to the first, 51 to the se
 from __future__ import annotations
 
 from cni_bridge import sysctl
+from cni_bridge.bridge.config import Settings
+from cni_bridge.bridge.failures import told
 from cni_bridge.bridge.interfaces import find
+from cni_bridge.bridge.ipam import Ipam
 from cni_bridge.fast import posix
 from cni_bridge.netlink import address, link
+from cni_bridge.netlink.connection import Connection
+from cni_bridge.netlink.message import NetlinkError
 from cni_bridge.protocol.errors import UNAVAILABLE, UNAVAILABLE_AND_IMPAIRED, CniError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from cni_bridge.bridge.config import Settings
-    from cni_bridge.netlink.connection import Connection
     from cni_bridge.netlink.link import Link
+    from cni_bridge.protocol.skeleton import Request
 
 _FORWARDING = "ipv4/ip_forward"
 _GLOBAL = 0  # RT_SCOPE_UNIVERSE
 
 
-def check(connection: Connection, settings: Settings) -> None:
+def run(request: Request) -> None:
+    """Do what `verbs.status` promises."""
+    settings = Settings(request)
+    try:
+        with Connection() as connection:
+            _check(connection, settings)
+        Ipam(request, settings.ipam).run("STATUS")
+    except (NetlinkError, OSError) as error:
+        raise told(error) from None
+
+
+def _check(connection: Connection, settings: Settings) -> None:
     """Raise CniError 50 or 51 when something is wrong; OSError and NetlinkError when that cannot be told."""
     bridge = find(connection, settings.bridge)
     if bridge is not None and bridge.kind != "bridge":

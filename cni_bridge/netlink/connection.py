@@ -1,4 +1,4 @@
-"""Netlink sockets: requests that are acknowledged, dumps, and waiting for announcements.
+"""Netlink sockets: requests that are acknowledged, and dumps.
 
 Knows no message family. A `Connection` belongs to the network namespace in which it was opened, wherever its thread goes later.
 Invariant: after `perform` or `dump` returned or raised NetlinkError, nothing of theirs is left in the socket.
@@ -6,14 +6,12 @@ Invariant: after `perform` or `dump` returned or raised NetlinkError, nothing of
 
 from __future__ import annotations
 
-import errno
-import time
-
 from cni_bridge.fast import Struct, socket
 from cni_bridge.netlink.message import (
     ACK,
     DUMP,
     DUMP_INTERRUPTED,
+    EINTR,
     I32,
     TYPE_DONE,
     TYPE_ERROR,
@@ -30,13 +28,11 @@ if TYPE_CHECKING:
 
 AF_NETLINK = 16
 ROUTE, NETFILTER = 0, 12
-_SOCK_RAW_CLOEXEC = 3 | 0x80000
+SOCK_RAW_CLOEXEC = 3 | 0x80000
 _SOL_SOCKET, _SO_RCVTIMEO = 1, 20
 _SOL_NETLINK, _CAP_ACK, _EXT_ACK, _STRICT_CHECK = 270, 10, 11, 12
 _TIMEVAL = Struct("@ll")
-_UP_TO_INDEX = 8  # bytes of ifinfomsg and ifaddrmsg, the index included
 
-GROUP_LINK, GROUP_IPV6_ADDRESS = 1, 9  # RTNLGRP_*
 ANSWER_SECONDS = 10
 """The kernel answers before send() returns; only another's grip on its locks (many devices going away) makes that long."""
 RECEIVE_BYTES = 65536
@@ -50,7 +46,7 @@ class Connection:
     __slots__ = ("_sequence", "_socket")
 
     def __init__(self, protocol: int = ROUTE) -> None:
-        self._socket = socket(AF_NETLINK, _SOCK_RAW_CLOEXEC, protocol)
+        self._socket = socket(AF_NETLINK, SOCK_RAW_CLOEXEC, protocol)
         self._socket.setsockopt(_SOL_NETLINK, _EXT_ACK, 1)
         self._socket.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)
         self._socket.setsockopt(_SOL_SOCKET, _SO_RCVTIMEO, _TIMEVAL.pack(ANSWER_SECONDS, 0))
@@ -74,7 +70,8 @@ class Connection:
         """
         first = self._sequence + 1
         self._sequence += len(messages)
-        self._socket.send(b"".join([message.pack(first + place, ACK) for place, message in enumerate(messages)]))
+        packed = [message.pack(first + place, ACK if message.wants_ack else 0) for place, message in enumerate(messages)]
+        self._socket.send(b"".join(packed))
         return self._collect(messages, first)
 
     def batch(self, begin: Message, messages: tuple[Message, ...], end: Message) -> None:
@@ -98,6 +95,8 @@ class Connection:
                     continue
                 if kind != TYPE_ERROR:
                     answers[place].append(payload)
+                    if not messages[place].wants_ack:
+                        waiting.discard(place)
                     continue
                 waiting.discard(place)
                 number, purpose, reason = _described(messages[place], flags, payload)
@@ -114,7 +113,7 @@ class Connection:
             found = self._dump_once(message)
             if found is not None:
                 return found
-        raise NetlinkError(errno.EINTR, message.purpose, f"changed under each of {DUMP_TRIES} dumps")
+        raise NetlinkError(EINTR, message.purpose, f"changed under each of {DUMP_TRIES} dumps")
 
     def _ask_for_strict_checks(self) -> None:
         """Let the kernel filter: Linux before 4.20 cannot and dumps everything, so callers compare what they asked for anyway."""
@@ -135,13 +134,15 @@ class Connection:
                 interrupted |= bool(flags & DUMP_INTERRUPTED)
                 if kind in {TYPE_DONE, TYPE_ERROR}:
                     number = _end_of_dump(kind, message, flags, payload)
-                    return None if interrupted or number == errno.EINTR else found
+                    return None if interrupted or number == EINTR else found
                 found.append(payload)
 
     def _receive(self, message: Message) -> list[tuple[int, int, int, bytes]]:
         try:
             return split(self._socket.recv(RECEIVE_BYTES))
         except BlockingIOError:
+            import errno  # noqa: PLC0415 - hardly ever
+
             raise NetlinkError(errno.ETIMEDOUT, message.purpose, f"no answer within {ANSWER_SECONDS} s") from None
 
 
@@ -152,50 +153,6 @@ def _described(message: Message, flags: int, payload: bytes) -> tuple[int, str, 
 
 def _end_of_dump(kind: int, message: Message, flags: int, payload: bytes) -> int:
     number, reason = error_of(flags, payload) if kind == TYPE_ERROR else (-I32.unpack_from(payload)[0] if payload else 0, "")
-    if number and number != errno.EINTR and number not in message.tolerated:
+    if number and number != EINTR and number not in message.tolerated:
         raise NetlinkError(number, message.purpose, reason)
     return number
-
-
-class Subscription:
-    """Announcements of one multicast group of the current namespace, for waiting without polling.
-
-    Make it, then read the state, then wait: what happens between reading and waiting is already queued.
-    """
-
-    __slots__ = ("_socket",)
-
-    def __init__(self, group: int) -> None:
-        self._socket = socket(AF_NETLINK, _SOCK_RAW_CLOEXEC, ROUTE)
-        self._socket.bind((0, 1 << (group - 1)))  # a member that is not bound misses what the kernel itself announces
-
-    def close(self) -> None:
-        """Leave the group; repeating it is no error."""
-        self._socket.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
-
-    def wait(self, index: int, deadline: float) -> bool:
-        """Wait for news of the interface: True means read again (news, or news were lost), False that time is up.
-
-        index: of the interface; it stands at offset 4 of ifinfomsg and ifaddrmsg alike. deadline: time.monotonic() seconds.
-        """
-        while True:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return False
-            try:
-                self._socket.settimeout(left)
-                news = split(self._socket.recv(RECEIVE_BYTES))
-            except TimeoutError:
-                return False
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
-                return True
-            if any(I32.unpack_from(payload, 4)[0] == index for _, _, _, payload in news if len(payload) >= _UP_TO_INDEX):
-                return True

@@ -5,10 +5,8 @@ Pure: gives requests, reads answers. Knows of bridges and veth pairs, of nothing
 
 from __future__ import annotations
 
-import errno
-
 from cni_bridge.fast import Struct
-from cni_bridge.netlink.message import CREATE, EXCLUSIVE, I32, U32, Message, attribute, attributes, string, text, u8, u32
+from cni_bridge.netlink.message import CREATE, ENODEV, EXCLUSIVE, I32, U32, Message, attribute, attributes, string, text, u8, u32
 
 NEW, DELETE, GET, SET = 16, 17, 18, 19  # RTM_*LINK
 _INFO = Struct("=BxHiII")  # ifinfomsg: family, type, index, flags, change
@@ -163,17 +161,23 @@ def set_alias(name: str, alias: str) -> Message:
 
 def delete(name: str) -> Message:
     """Ask for removal by name; one that is gone is no error."""
-    return Message(DELETE, 0, info() + text(NAME, name), f"delete {name}", (errno.ENODEV,))
+    return Message(DELETE, 0, info() + text(NAME, name), f"delete {name}", (ENODEV,))
 
 
 def get(name: str) -> Message:
     """Ask for one interface by name; none of that name gives no answer."""
-    return Message(GET, 0, info() + text(NAME, name) + u32(EXT_MASK, _SKIP_STATS), f"read {name}", (errno.ENODEV,))
+    return _question(info() + text(NAME, name), f"read {name}")
 
 
 def get_index(index: int) -> Message:
     """Ask for one interface by index; a missing one gives no answer."""
-    return Message(GET, 0, info(index) + u32(EXT_MASK, _SKIP_STATS), f"read interface {index}", (errno.ENODEV,))
+    return _question(info(index), f"read interface {index}")
+
+
+def _question(which: bytes, purpose: str) -> Message:
+    message = Message(GET, 0, which + u32(EXT_MASK, _SKIP_STATS), purpose, (ENODEV,))
+    message.wants_ack = False
+    return message
 
 
 def dump(master: int = 0) -> Message:

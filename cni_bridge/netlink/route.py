@@ -5,12 +5,10 @@ Pure: gives requests, reads answers. Addresses are 4 or 16 bytes, whose length t
 
 from __future__ import annotations
 
-import errno
-
 from cni_bridge.addresses import cidr_text
 from cni_bridge.fast import Struct
 from cni_bridge.netlink.address import IPV4, family_of
-from cni_bridge.netlink.message import CREATE, REPLACE, U32, Message, attribute, attributes, u32
+from cni_bridge.netlink.message import CREATE, ENODEV, ESRCH, REPLACE, U32, Message, attribute, attributes, u32
 
 NEW, DELETE, GET = 24, 25, 26  # RTM_*ROUTE
 _ROUTE = Struct("=BBBBBBBBI")  # rtmsg: family, dst length, src length, tos, table, protocol, scope, type, flags
@@ -82,7 +80,7 @@ def replace(route: Route) -> Message:
 
 def delete(route: Route) -> Message:
     """Ask for removal; a route that is gone is no error."""
-    return Message(DELETE, 0, _body(route), f"remove route {route}", (errno.ESRCH, errno.ENODEV))
+    return Message(DELETE, 0, _body(route), f"remove route {route}", (ESRCH, ENODEV))
 
 
 def dump(family: int, index: int = 0) -> Message:
@@ -93,10 +91,12 @@ def dump(family: int, index: int = 0) -> Message:
 
 def match(address: bytes) -> Message:
     """Ask for the route that packets to the address take, as it stands in its table; none gives no answer."""
+    import errno  # noqa: PLC0415 - as in address.delete
+
     family = family_of(address)
     flags = _FIB_MATCH | (_LOOKUP_TABLE if family == IPV4 else 0)
     head = _ROUTE.pack(family, len(address) * 8, 0, 0, 0, 0, 0, 0, flags)
-    return Message(GET, 0, head + attribute(_DST, address), "look up a route", (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ESRCH))
+    return Message(GET, 0, head + attribute(_DST, address), "look up a route", (errno.ENETUNREACH, errno.EHOSTUNREACH, ESRCH))
 
 
 def parse(payload: bytes) -> Route:

@@ -1,16 +1,14 @@
 """Executing another plugin, as an IPAM plugin is: specification, section 4.
 
-Owns the process and the reading of its answer; knows nothing of what it does. The delegate gets the whole
+Owns what it is given and the reading of its answer; knows nothing of what it does. The delegate gets the whole
 configuration and the environment as they are, but for CNI_COMMAND, and its stderr is ours.
-stdin and stdout are files in memory: no pipe can fill up, and a daemon that the delegate leaves behind keeps nobody
-waiting for the end of a pipe.
 """
 
 from __future__ import annotations
 
 import errno
 
-from cni_bridge.fast import posix
+from cni_bridge import spawned
 from cni_bridge.protocol import config as fields
 from cni_bridge.protocol import json_codec, reading
 from cni_bridge.protocol.errors import DELEGATE_FAILED, IO_FAILURE, TRY_AGAIN_LATER, CniError
@@ -22,10 +20,6 @@ if TYPE_CHECKING:
 
     from cni_bridge.protocol.results import Result
     from cni_bridge.protocol.skeleton import Request
-
-_STDIN, _STDOUT = 0, 1
-_SIGPIPE, _SIGXFSZ = 13, 25  # the interpreter ignores both, and a child would inherit that
-_READ_BYTES = 65536
 
 
 def add(plugin: str, request: Request) -> Result:
@@ -55,34 +49,12 @@ def run(plugin: str, command: str, request: Request) -> bytes:
 
 def _execute(executable: str, variables: Mapping[bytes, bytes], stdin: bytes) -> tuple[int, bytes]:
     """Run it to its end; give its exit code, negative for a signal's number, and its stdout."""
-    given, written = posix.memfd_create("stdin"), posix.memfd_create("stdout")
     try:
-        _fill(given, stdin)
-        files = ((posix.POSIX_SPAWN_DUP2, given, _STDIN), (posix.POSIX_SPAWN_DUP2, written, _STDOUT))
-        process = posix.posix_spawn(executable, [executable], variables, file_actions=files, setsigdef=(_SIGPIPE, _SIGXFSZ))
-        _, status = posix.waitpid(process, 0)
-        return posix.waitstatus_to_exitcode(status), _content(written)
+        code, (stdout,) = spawned.run([executable], variables, stdin)
     except OSError as reason:
-        code = TRY_AGAIN_LATER if reason.errno == errno.ETXTBSY else IO_FAILURE
-        raise CniError(code, f'cannot execute plugin "{executable}": {reason.strerror}') from None
-    finally:
-        posix.close(given)
-        posix.close(written)
-
-
-def _fill(descriptor: int, data: bytes) -> None:
-    while data:
-        data = data[posix.write(descriptor, data) :]
-    posix.lseek(descriptor, 0, 0)
-
-
-def _content(descriptor: int) -> bytes:
-    """Read from the beginning: the descriptor's position is where the delegate stopped to write."""
-    chunks = []
-    posix.lseek(descriptor, 0, 0)
-    while chunk := posix.read(descriptor, _READ_BYTES):
-        chunks.append(chunk)
-    return b"".join(chunks)
+        number = TRY_AGAIN_LATER if reason.errno == errno.ETXTBSY else IO_FAILURE
+        raise CniError(number, f'cannot execute plugin "{executable}": {reason.strerror}') from None
+    return code, stdout
 
 
 def _failure(plugin: str, code: int, stdout: bytes) -> CniError:

@@ -14,12 +14,11 @@ import subprocess
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
-from cni_bridge import sysctl
+from cni_bridge import spawned, sysctl
 from cni_bridge.bridge import iptables
 from cni_bridge.fast import socket
 from cni_bridge.host_local import lock, store
 from cni_bridge.netlink import connection, message
-from cni_bridge.protocol import delegate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,9 +85,9 @@ def count(steps: Steps) -> None:
 
     for module, name, value in (
         (connection, "socket", Socket),
-        (delegate, "posix", _Posix(steps)),
         (iptables, "subprocess", SimpleNamespace(run=run)),
         (lock, "posix", _Posix(steps)),
+        (spawned, "posix", _Posix(steps)),
         (store, "posix", _Posix(steps)),
         (sysctl, "posix", _Posix(steps)),
     ):

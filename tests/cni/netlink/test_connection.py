@@ -12,8 +12,9 @@ import pytest
 
 from cni_bridge.addresses import parse
 from cni_bridge.netlink import address, bridge_port, link, route
-from cni_bridge.netlink.connection import GROUP_LINK, Connection, Subscription
+from cni_bridge.netlink.connection import Connection
 from cni_bridge.netlink.message import NetlinkError
+from cni_bridge.netlink.subscription import GROUP_LINK, Subscription
 
 if TYPE_CHECKING:
     from tests.lab.namespaces import Namespace, Namespaces
