@@ -42,6 +42,7 @@ netns: $(VENV) $(TOOLS) ## the tests with network namespaces and real packets (r
 
 kubernetes: ## build the API server that tests run, and what belongs to it, from Go's modules: once, minutes
 	@scripts/kubernetes-binaries.sh
+	@scripts/kubernetes-binaries.sh kube-proxy-1.25
 
 cni: ## build the reference CNI plugins that tests compare with, and cnitool, from Go's modules: once, two minutes
 	@scripts/cni-binaries.sh
@@ -52,7 +53,6 @@ fuzz: $(VENV) ## feed the CNI plugins broken input for DURATION seconds (60): wi
 	@PYTHONPATH=.cache/atheris $(BIN)/python -m tests.cni.fuzz "$${DURATION:-60}"
 
 bench: $(VENV) $(TOOLS) kubernetes cni ## compare with HAProxy, nginx, kube-proxy and others, an hour and a half; FLAGS=--quick: minutes (root)
-	@scripts/kubernetes-binaries.sh kube-proxy-1.25
 	@$(BIN)/python -m bench run $(FLAGS)
 
 docs: $(VENV) ## bring the generated parts of README.md and docs/ up to date

@@ -118,9 +118,13 @@ async def _serve(config: Config, access: Access | None, log: Log, changes: Chang
         app = _App(config, access, log, owned, changes)
         try:
             await app.run()
-        except* (UsageError, ListenError) as group:
-            # One of the tasks found that it can never work: its message is the one line that the operator needs.
-            raise _first_leaf(group) from None
+        except BaseExceptionGroup as group:
+            # One of the tasks found that it can never work: its message is the one line that the operator needs. Not by
+            # except*, which before CPython 3.11.4 wraps what is raised in it into a group again.
+            mistakes, others = group.split((UsageError, ListenError))
+            if mistakes is None or others is not None:
+                raise
+            raise _first_leaf(mistakes) from None
     return app.exit_code
 
 

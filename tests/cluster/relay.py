@@ -78,9 +78,15 @@ class _Passage:
         """Close both connections, the client's one in order or with a reset."""
         if reset:
             self.client.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABORTING)
-            self.client.transport.abort()
+            abort(self.client)
         self.client.close()
-        self.server.transport.abort()
+        abort(self.server)
+
+
+def abort(writer: asyncio.StreamWriter) -> None:
+    """Close a connection without a good-bye. Before CPython 3.11.4 a TLS connection that has ended cannot be asked for that."""
+    with suppress(AttributeError):
+        writer.transport.abort()
 
 
 class Relay:
@@ -202,7 +208,7 @@ class Relay:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
         for passage in passages:
-            passage.client.transport.abort()
+            abort(passage.client)
         await self._loop.shutdown_default_executor()
         for raw in self._connecting:
             raw.close()

@@ -172,13 +172,16 @@ class Checkpoint:
             await self._finish()
 
     async def _finish(self) -> None:
+        # Not asyncio.timeout: before CPython 3.11.4 it ends as CancelledError in a task that is being cancelled, as this one is.
         try:
-            async with asyncio.timeout(self._config.state.last_save_timeout):
-                if self._writing is not None:
-                    await asyncio.shield(self._writing)
-                await self._save()
+            await asyncio.wait_for(self._save_the_last(), self._config.state.last_save_timeout)
         except TimeoutError:
             self._failed("the disk did not answer before the end")
+
+    async def _save_the_last(self) -> None:
+        if self._writing is not None:
+            await asyncio.shield(self._writing)
+        await self._save()
 
     async def _save(self) -> None:
         """Save what is not saved yet. What was itself restored from the disk is not: its age would be lost."""

@@ -138,16 +138,18 @@ def _in_a_thread(serve: Callable[[Seen], AbstractAsyncContextManager[None]]) -> 
 async def _tcp(seen: Seen, answer: TcpAnswer, host: str, size: int) -> AsyncIterator[None]:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         seen.connections += 1
-        with suppress(asyncio.IncompleteReadError, ConnectionError):
-            while not writer.is_closing():
-                message = await reader.readexactly(size)
-                number = seen.begin()
-                seen.received += len(message)
-                try:
-                    await answer(number, message, writer)
-                finally:
-                    seen.present -= 1
-        writer.close()
+        try:
+            with suppress(asyncio.IncompleteReadError, ConnectionError):
+                while not writer.is_closing():
+                    message = await reader.readexactly(size)
+                    number = seen.begin()
+                    seen.received += len(message)
+                    try:
+                        await answer(number, message, writer)
+                    finally:
+                        seen.present -= 1
+        finally:  # also when the server ends while the client still waits
+            writer.close()
 
     server = await asyncio.start_server(serve, host, 0)
     seen.address = place(*server.sockets[0].getsockname()[:2])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -203,7 +203,8 @@ def _give_up(response: aiohttp.ClientResponse) -> None:
     """End an answer that is still coming, at once: TLS would say good-bye and wait for a server that may hang."""
     connection = response.connection
     if connection is not None and connection.transport is not None:
-        connection.transport.abort()
+        with suppress(AttributeError):  # what CPython before 3.11.4 has for a TLS connection that has ended already
+            connection.transport.abort()
     response.close()
 
 

@@ -44,6 +44,8 @@ class Tls(Struct, frozen=True):
     def context(self) -> ssl.SSLContext:
         """Make the context for connections; raises BadPem. Reads the system's certificates: 20 ms without an authority."""
         context = _trusting(self.authority) if self.is_verified else _trusting_anybody()
+        # What OpenSSL has as its own least version differs between distributions.
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
         # client-go trusts what the file holds, be it an intermediate or the server's own certificate ...
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         # ... and takes authorities without a key identifier or key usage, which Python 3.13 refuses (old clusters have such).
