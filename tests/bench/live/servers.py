@@ -148,13 +148,17 @@ async def _tcp(seen: Seen, answer: TcpAnswer, host: str, size: int) -> AsyncIter
                         await answer(number, message, writer)
                     finally:
                         seen.present -= 1
-        finally:  # also when the server ends while the client still waits
-            writer.close()
+        except asyncio.CancelledError:  # the server ends while the client still waits: what it has not read is not for it any more
+            writer.transport.abort()
+            raise
+        writer.close()
 
     server = await asyncio.start_server(serve, host, 0)
     seen.address = place(*server.sockets[0].getsockname()[:2])
     async with server:
         yield
+        server.close()
+        await asyncio.sleep(SETTLES)  # whoever has just been accepted is not known to its handler yet, and would never be closed
 
 
 class _Datagrams(asyncio.DatagramProtocol):
