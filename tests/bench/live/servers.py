@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     HttpAnswer = Callable[[int, web.Request], Awaitable[web.StreamResponse]]
 
 SIZE = 64
+SETTLES = 0.02
+"""Seconds."""
 SLACK = 0.15
 """Seconds by which a busy machine may bring two units closer to each other on their way."""
 
