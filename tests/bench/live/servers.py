@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     HttpAnswer = Callable[[int, web.Request], Awaitable[web.StreamResponse]]
 
 SIZE = 64
-SETTLES = 0.02
+SETTLES = 0.05
 """Seconds."""
 SLACK = 0.15
 """Seconds by which a busy machine may bring two units closer to each other on their way."""
@@ -138,29 +138,31 @@ def _in_a_thread(serve: Callable[[Seen], AbstractAsyncContextManager[None]]) -> 
 
 @asynccontextmanager
 async def _tcp(seen: Seen, answer: TcpAnswer, host: str, size: int) -> AsyncIterator[None]:
+    writers: set[asyncio.StreamWriter] = set()
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.add(writer)
         seen.connections += 1
-        try:
-            with suppress(asyncio.IncompleteReadError, ConnectionError):
-                while not writer.is_closing():
-                    message = await reader.readexactly(size)
-                    number = seen.begin()
-                    seen.received += len(message)
-                    try:
-                        await answer(number, message, writer)
-                    finally:
-                        seen.present -= 1
-        except asyncio.CancelledError:  # the server ends while the client still waits: what it has not read is not for it any more
-            writer.transport.abort()
-            raise
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while not writer.is_closing():
+                message = await reader.readexactly(size)
+                number = seen.begin()
+                seen.received += len(message)
+                try:
+                    await answer(number, message, writer)
+                finally:
+                    seen.present -= 1
         writer.close()
 
     server = await asyncio.start_server(serve, host, 0)
     seen.address = place(*server.sockets[0].getsockname()[:2])
     async with server:
         yield
+        await asyncio.sleep(SETTLES)  # who is accepted while a server closes is closed by nobody (CPython 3.11)
         server.close()
-        await asyncio.sleep(SETTLES)  # whoever has just been accepted is not known to its handler yet, and would never be closed
+        for writer in writers:
+            writer.transport.abort()
+        await asyncio.sleep(0)
 
 
 class _Datagrams(asyncio.DatagramProtocol):
