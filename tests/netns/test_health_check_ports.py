@@ -81,7 +81,7 @@ def put(stand: Stand, served: Served, port: int, *behind: str, leaving: tuple[st
 
 def is_closed(stand: Stand, port: int, address: str = NODE[0]) -> bool:
     try:
-        client.tcp(stand.lab.outside, address, port, client.POLLING).close()
+        client.tcp(stand.lab.outside, address, port, client.PATIENCE).close()
     except ConnectionRefusedError:
         return True
     return False
