@@ -67,10 +67,10 @@ class Connection:
         reactor = self._tcp.reactor
         client.sock.settimeout(0)
         self._tcp.settling.add(self)
-        reactor.replace(upstream.sock.fileno(), upstream.on_event)
+        reactor.replace(upstream.descriptor, upstream.on_event)
         before = client.meter.bytes
         if seen:
-            reactor.replace(client.sock.fileno(), client.on_event)
+            reactor.replace(client.descriptor, client.on_event)
             client.on_event(seen | READ)
         else:
             client.on_event(READY)
@@ -79,7 +79,7 @@ class Connection:
         if mask != WRITE:
             upstream.on_event(mask)
         if not seen and client.peer is upstream:
-            reactor.add(client.sock.fileno(), EVERYTHING, client.on_event)
+            reactor.add(client.descriptor, EVERYTHING, client.on_event)
 
     def ended(self, side: Side) -> None:
         """Pass the end of side's stream on: every byte before it has been sent. The other direction lives on."""

@@ -176,7 +176,7 @@ class Side:
             return
         try:
             if isinstance(held, Pipe):
-                done = send_spliced(held, self.sock.fileno())
+                done = send_spliced(held, self.descriptor)
                 if done:
                     self.tcp.pipes.give(held)
             else:

@@ -53,7 +53,6 @@ class PendingReset:
         self._listener = listener
         self._sock: _socket.socket | None = sock
         self._held = held
-        sock.settimeout(0)
         sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, 1)
         listener.tcp.reactor.replace(sock.fileno(), self.on_event)
         self._look_again(sock)

@@ -34,7 +34,7 @@ def splice_turn(side: Side) -> bool:
     if not side.splicing:
         side.splicing = True
         side.lean = 0
-    source, target = side.sock.fileno(), peer.sock.fileno()
+    source, target = side.descriptor, peer.descriptor
     moved = 0
     try:
         while moved < tcp.turn_bytes:

@@ -117,4 +117,3 @@ class Flow:
             os.close(sock.detach())
         if port:
             listener.release_port(self, port)
-
