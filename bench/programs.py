@@ -1,13 +1,22 @@
-"""Where other people's programs are: in PATH, in sbin, or unpacked below the project's cache folder (bin and sbin)."""
+"""Where programs are that are not ours: in PATH, in sbin, or unpacked below the project's cache folder (bin and sbin).
+
+Where there is none to be had, `build` makes one from sources.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
 
 CACHE: Final = Path(__file__).resolve().parent.parent / ".cache"
+BUILT: Final = CACHE / "bench"
+"""What measurements have built for themselves."""
 _SBIN = ("/usr/sbin", "/sbin", "/usr/local/sbin")
 _UNPACKED = ("usr/sbin", "usr/bin")
 
@@ -21,6 +30,22 @@ def find(name: str) -> str | None:
 def find_file(path: str) -> str | None:
     """Give an absolute path if it exists, else the same one below the cache folder, else None."""
     return path if Path(path).exists() else _unpacked(path.lstrip("/"))
+
+
+def build(program: Path, command: Callable[[Path], Sequence[str]], seconds: float, variables: Mapping[str, str] | None = None) -> None:
+    """Make a program by the command that writes it to a path; others see all of it or nothing.
+
+    Raises OSError, subprocess.CalledProcessError with its words, subprocess.TimeoutExpired.
+    """
+    program.parent.mkdir(parents=True, exist_ok=True)
+    draft = program.with_name(f".{program.name}-{os.getpid()}")
+    try:
+        subprocess.run(
+            command(draft), env={**os.environ, **(variables or {})}, capture_output=True, text=True, timeout=seconds, check=True
+        )
+        draft.replace(program)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _unpacked(relative: str) -> str | None:

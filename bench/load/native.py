@@ -15,7 +15,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from bench.programs import CACHE
+from bench import programs
 
 if TYPE_CHECKING:
     import argparse
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 KINDS: Final = ("requests", "connections", "connections-until-end", "datagrams", "queries")
 """What it knows beside the server. Where the kernel does nearly all of the work, or a clock sets the pace, Python is good enough."""
 SOURCES: Final = Path(__file__).with_name("native")
-FOLDER: Final = CACHE / "bench"
+FOLDER: Final = programs.BUILT
 COMPILERS: Final = ("cc", "gcc", "clang")
 FLAGS: Final = ("-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror")
 BUILD_SECONDS: Final = 120.0
@@ -91,18 +91,12 @@ def _compile(flags: list[str], sources: list[Path], built: Path) -> None:
     compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
     if compiler is None:
         raise CannotBuild("no C compiler")
-    fresh = built.with_suffix(".new")
     try:
-        subprocess.run(
-            [compiler, *flags, "-o", str(fresh), *map(str, sources)], capture_output=True, text=True, check=True, timeout=BUILD_SECONDS
-        )
-        fresh.replace(built)
+        programs.build(built, lambda draft: [compiler, *flags, "-o", str(draft), *map(str, sources)], BUILD_SECONDS)
     except subprocess.CalledProcessError as error:
         raise CannotBuild(f"{compiler} fails: {_first_error(error.stderr)}") from error
     except subprocess.TimeoutExpired as error:
         raise CannotBuild(f"{compiler} does not end within {BUILD_SECONDS:g} s") from error
-    finally:
-        fresh.unlink(missing_ok=True)
 
 
 def _first_error(words: str) -> str:

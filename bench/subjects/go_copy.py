@@ -7,14 +7,13 @@ Go takes a pipe for each direction before there is anything to splice: an idle c
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import subprocess
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from bench.programs import CACHE
+from bench import programs
 from bench.subjects.base import TCP_PORTS, UDP_PORTS, CannotRun, Running, last_words, launch, pairs, told_by
 from bench.topology import NODE, Topology
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SOURCE: Final = Path(__file__).with_name("go")
-PROGRAMS: Final = CACHE / "bench"
 BUILD_SECONDS: Final = 300.0
 
 
@@ -39,7 +37,7 @@ class GoCopy:
 
     def start(self, topology: Topology, folder: Path) -> Running:
         """Start it on the node, and build it before if need be; raises CannotRun."""
-        return launch(topology, folder, [str(build(SOURCE, PROGRAMS)), *_arguments()], NODE, {"GOMAXPROCS": "1"})
+        return launch(topology, folder, [str(build(SOURCE, programs.BUILT)), *_arguments()], NODE, {"GOMAXPROCS": "1"})
 
 
 def build(source: Path, folder: Path) -> Path:
@@ -55,19 +53,13 @@ def build(source: Path, folder: Path) -> Path:
 
 
 def _build(go: str, source: Path, program: Path) -> None:
-    program.parent.mkdir(parents=True, exist_ok=True)
-    draft = program.with_name(f".{program.name}-{os.getpid()}")
-    variables = {**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local"}
-    command = [go, "build", "-C", str(source), "-trimpath", "-buildvcs=false", "-o", str(draft)]
+    command = [go, "build", "-C", str(source), "-trimpath", "-buildvcs=false", "-o"]
     try:
-        subprocess.run(command, env=variables, capture_output=True, text=True, timeout=BUILD_SECONDS, check=True)
-        draft.replace(program)
+        programs.build(program, lambda draft: [*command, str(draft)], BUILD_SECONDS, {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local"})
     except subprocess.CalledProcessError as error:
         raise CannotRun(f"go cannot build it: {last_words(error.stderr)}") from error
     except subprocess.TimeoutExpired as error:
         raise CannotRun(f"go has not built it after {BUILD_SECONDS:g} s") from error
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _arguments() -> Iterator[str]:
