@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from bench.cluster_run import KINDS, MOST_CHANGES
+from bench.document import CALM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from bench.cluster_subjects import Costs
 
 EMPTY: Final = "-"
-CALM: Final = 0.15
-"""CPUs that others may use before they get in the way."""
 LISTS: Final = (("Service", "Services"), ("EndpointSlice", "EndpointSlices"))
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from bench.document import Document, FigureInfo, Value, read
+from bench.entry import unusable
 from bench.report import markdown_of
 from bench.report_marks import EMPTY, Mark, mark, number
 from bench.report_page import chapter_html, whole
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 TITLE: Final = "uproxy: two runs"
-UNREADABLE: Final = 2
 OURS: Final = ("ours", "variant")
 ABOUT_MACHINE: Final = ("processor", "cpus", "memory", "kernel", "architecture", "python", "python_build")
 
@@ -155,12 +155,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.html:
             page = whole(TITLE, [chapter_html(chapter, number) for number, chapter in enumerate(found)])
             options.html.write_text(page, encoding="utf-8")
-    except OSError as error:
-        print(f"bench compare: {error.filename}: {error.strerror}", file=sys.stderr)
-        return UNREADABLE
-    except ValueError as error:
-        print(f"bench compare: {error}", file=sys.stderr)
-        return UNREADABLE
+    except (OSError, ValueError) as error:
+        return unusable("bench compare", error)
     return _verdict(after, changes(before, after), options.fail_if_worse)
 
 

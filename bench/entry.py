@@ -41,6 +41,13 @@ def guarded(name: str, work: Callable[[], int]) -> int:
             return INTERRUPTED
 
 
+def unusable(name: str, error: OSError | ValueError) -> int:
+    """Say which file a command cannot use and why, and give the exit code."""
+    words = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
+    print(f"{name}: {words}", file=sys.stderr)
+    return USAGE_ERROR
+
+
 @contextmanager
 def _interruptible() -> Iterator[None]:
     """Let each signal raise KeyboardInterrupt until left, once: whoever is impatient must not interrupt the cleaning up.

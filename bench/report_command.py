@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from bench.document import read
+from bench.entry import unusable
 from bench.report import markdown
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 BLOCK: Final = re.compile(r"(?P<begin><!-- bench: [^\n]*-->\n)(?P<report>.*?)(?P<end><!-- end -->)", re.DOTALL)
 LEVEL_WITHIN: Final = 3
 """Of the report's headings inside a document."""
-UNUSABLE: Final = 2
 
 
 class NoPlace(ValueError):
@@ -65,14 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         elif not options.into:
             print(markdown(document), end="")
     except NoPlace as error:
-        print(f"bench report: {options.into}: {error}", file=sys.stderr)
-        return UNUSABLE
-    except OSError as error:
-        print(f"bench report: {error.filename}: {error.strerror}", file=sys.stderr)
-        return UNUSABLE
-    except ValueError as error:
-        print(f"bench report: {error}", file=sys.stderr)
-        return UNUSABLE
+        return unusable("bench report", NoPlace(f"{options.into}: {error}"))
+    except (OSError, ValueError) as error:
+        return unusable("bench report", error)
     return 0
 
 

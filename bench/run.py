@@ -12,13 +12,14 @@ import tempfile
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from bench.document import write
-from bench.entry import guarded
+from bench.entry import USAGE_ERROR, guarded
 from bench.matrix import SECTIONS, everything, only
 from bench.progress import Reporter
 from bench.report import markdown
+from bench.report_command import write_page
 from bench.results import FOLDER, new_path
 from bench.subjects import DEFAULT, SUBJECTS
 from bench.suite import Plan, Suite
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
     from bench.document import Document
     from bench.matrix import Matrix
-
-USAGE_ERROR: Final = 2
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -124,13 +123,12 @@ def final_words(document: Document, path: Path) -> None:
     report = path.with_suffix(".md")
     report.write_text(text)
     print(f"Raw runs: {path}\nReport: {report}", flush=True)
+    plots = path.with_suffix(".html")
     try:
-        from bench.report_html import page  # noqa: PLC0415 - plots need what nothing else needs: without it there are figures still
-    except ImportError as error:
+        write_page(document, plots)
+    except ImportError as error:  # plots need what nothing else needs: without it there are figures still
         print(f"No plots: {error}")
         return
-    plots = path.with_suffix(".html")
-    plots.write_text(page(document))
     print(f"With plots: {plots}")
 
 

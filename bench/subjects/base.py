@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 TCP_PORTS: Final = (ECHO, DISCARD, STREAM, NAME, ANSWER)
 UDP_PORTS: Final = (ECHO, DISCARD)
-VIP: Final = {4: "10.96.0.10", 6: "fd96::10"}
+PORTS: Final = {f"tcp-{port}": ("TCP", port) for port in TCP_PORTS} | {f"udp-{port}": ("UDP", port) for port in UDP_PORTS}
+"""All of them as a Service has them: protocol and number by name."""
+VIP: Final = {4: "10.96.0.10", 6: "fd10:96::10"}
 """The Service's address, by family, for subjects that listen on one."""
 CONNECTIONS: Final = min(11_000, (descriptors() - 200) // 2)
 """How many a proxy is configured for: 10,000 idle ones and a load beside them, or what the descriptors allow, two each."""

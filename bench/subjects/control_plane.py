@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bench.manifests import NAMESPACE, endpoint_slice, service
 from bench.processes import cpu_seconds
-from bench.subjects.base import TCP_PORTS, UDP_PORTS, CannotRun
+from bench.subjects.base import PORTS, VIP, CannotRun
 from bench.subjects.feed import OTHERS
 from bench.topology import LOAD_CPU, NODE, SERVER
 from tests.cluster.api_client import Refusal
@@ -32,12 +32,9 @@ if TYPE_CHECKING:
     from bench.topology import Topology
     from tests.cluster.program import Program
 
-VIP: Final = {4: "10.96.0.10", 6: "fd10:96::10"}
-"""Of the Service that is measured, by family."""
 NODE_NAME: Final = "node"
 CONNECTIONS: Final = 8
 """Requests at the same time."""
-PORTS: Final = {f"tcp-{port}": ("TCP", port) for port in TCP_PORTS} | {f"udp-{port}": ("UDP", port) for port in UDP_PORTS}
 
 
 class Plane:

@@ -11,8 +11,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bench.subjects.base import CannotRun, Running, launch
-from bench.subjects.control_plane import NODE_NAME, VIP, Plane
+from bench.subjects.base import VIP, CannotRun, Running, launch
+from bench.subjects.control_plane import NODE_NAME, Plane
 from tests.cluster.binaries import missing, version
 from tests.cluster.kube_proxy import command
 

@@ -14,8 +14,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from bench.subjects.base import CannotRun, Running, launch
-from bench.subjects.control_plane import NODE_NAME, VIP, Plane
+from bench.subjects.base import VIP, CannotRun, Running, launch
+from bench.subjects.control_plane import NODE_NAME, Plane
 from bench.subjects.kube_proxy import Fed
 from bench.topology import NODE, Topology
 from tests.cluster.binaries import ROOT, missing

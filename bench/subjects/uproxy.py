@@ -13,7 +13,7 @@ import yaml
 
 import uproxy
 from bench.manifests import endpoint_slice, service
-from bench.subjects.base import TCP_PORTS, UDP_PORTS, VIP, CannotRun, Running, launch
+from bench.subjects.base import PORTS, VIP, CannotRun, Running, launch
 from bench.subjects.feed import ManifestFeed
 from bench.topology import BACKLOG, CLIENT, NODE, SERVER, Topology, python
 
@@ -55,11 +55,10 @@ class UProxy:
                 topology.node.ip(f"route add {CLIENT[family]}/{length} dev to-client", f"route add {SERVER[family]}/{length} dev to-server")
         manifests = folder / "manifests"
         manifests.mkdir()
-        ports = {f"tcp-{port}": ("TCP", port) for port in TCP_PORTS} | {f"udp-{port}": ("UDP", port) for port in UDP_PORTS}
         documents = [
             document
             for family, vip in self._addresses.items()
-            for document in (service(f"bench-{family}", vip, ports), endpoint_slice(f"bench-{family}", [SERVER[family]], ports))
+            for document in (service(f"bench-{family}", vip, PORTS), endpoint_slice(f"bench-{family}", [SERVER[family]], PORTS))
         ]
         (manifests / "bench.yaml").write_text(yaml.safe_dump_all(documents))
         argv = command(manifests, settings(folder, loop=self._loop, tcp={"backlog": BACKLOG}), redirect=self._redirect)
