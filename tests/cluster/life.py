@@ -210,13 +210,17 @@ class Life:
         self._lasting.are_served()
 
     def restore(self) -> None:
-        """Bring everything back to what it was, whatever a chapter that failed left behind; forget what was met."""
+        """Forget what was met, and bring everything back to what it was, whatever a chapter that failed left behind."""
+        self._forget()
         with self.askers.excused(GONE):
             self.set_ready(*BOTH, ready=True)
             self.cluster.admin.patch("Service", WEB, {"metadata": {"annotations": None}}, self.tenant.namespace)
             self.change(**{**USUAL, **self._addressed()})
             self.set_ingress()
             self.askers.are_answered_by(*BOTH)
+        self._forget()
+
+    def _forget(self) -> None:
         for each in self._all:
             each.attempts.clear()
             each.excuses.clear()
