@@ -206,7 +206,8 @@ def test_who_waits_to_be_accepted_when_a_listener_closes_is_served(plane: Runnin
         def connect_and_close() -> list[socket.socket]:
             """On the loop's own thread, so that nobody can accept in between."""
             clients = [connect(key) for _ in range(100)]
-            plane.plane.close(key)
+            assert plane.plane.close(key) == len(clients)
+            assert plane.plane.open_connections == len(clients)
             return clients
 
         for client in plane.call(connect_and_close):

@@ -58,7 +58,10 @@ def slice_of(name: str, *ports: int) -> Put:
 
 
 class Stand:
-    """What a test asks for. checks: what load balancers may ask, as handed over by the last round."""
+    """What a test asks for. checks: what load balancers may ask, as handed over by the last round.
+
+    on_look: called when a round looks at the node, which it does at the first one and when the Node object changes.
+    """
 
     def __init__(self, reconciler: Reconciler, dataplane: Dataplane, stats: SyncStats, health: Health) -> None:
         self.reconciler = reconciler
@@ -66,6 +69,7 @@ class Stand:
         self.stats = stats
         self.health = health
         self.checks: dict[ObjectKey, HealthCheck] = {}
+        self.on_look: Callable[[], None] = lambda: None
 
     async def offer(self, *events: Event) -> None:
         """Offer events and wait until the round that took them has ended."""
@@ -102,6 +106,7 @@ async def running(redirect: Redirect, view: NodeView | None = None, sync: SyncSe
     balancers = Balancers(ejector, AffinityTable(1000), random.Random(1))
 
     def look(_node: Node | None) -> NodeView:
+        stand.on_look()
         return view or NodeView("node", loopback_vips=True)
 
     def check(checks: Mapping[ObjectKey, HealthCheck], _addresses: tuple[str, ...]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from contextlib import ExitStack
 
 import pytest
 
@@ -13,6 +14,7 @@ from uproxy.core.model import (
     EndpointSlice,
     Family,
     Kind,
+    Node,
     ObjectKey,
     Protocol,
     RouteKey,
@@ -105,6 +107,27 @@ async def test_an_address_that_passes_to_another_service_keeps_its_listener_and_
             assert await old.echoes(b"still here")
             assert {name.name: traffic.active for name, traffic in stand.dataplane.traffic()}["web"] == 1
         await until(lambda: [name.name for name, _ in stand.dataplane.traffic()] == ["shop"])
+
+
+@pytest.mark.parametrize("later", [(SliceEndpoint("127.0.0.1", node_name="other"),), ()], ids=["silent", "closed"])
+async def test_who_was_let_in_before_the_last_endpoint_here_went_still_has_it(later: tuple[SliceEndpoint, ...]) -> None:
+    """Each address of the Service: they share the list of endpoints. The clients come while the round is under way."""
+    wanted = Service(
+        WEB, (VIP,), (ServicePort("", Protocol.TCP, PORT),), external_ips=(OTHER,), internal_local=True, external_local=True
+    )
+    async with endpoint(b"a") as a, running(NoRedirect()) as stand:
+
+        def offered(*endpoints: SliceEndpoint) -> Put:
+            return Put(EndpointSlice(WEB, WEB, Family.IPV4, endpoints, (SlicePort("", Protocol.TCP, a.port),)))
+
+        await stand.offer(*LISTED, Put(wanted), offered(SliceEndpoint("127.0.0.1", node_name="node")))
+        with ExitStack() as stack:
+            clients: list[socket.socket] = []
+            stand.on_look = lambda: clients.extend(
+                stack.enter_context(socket.create_connection((vip, PORT))) for vip in (VIP, OTHER) for _ in range(3)
+            )
+            await stand.offer(Put(Node("node")), offered(*later))
+            assert [await asyncio.to_thread(client.recv, 2) for client in clients] == [b"a\n"] * 6
 
 
 @pytest.mark.netns

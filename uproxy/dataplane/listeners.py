@@ -81,6 +81,16 @@ class Dataplane:
         listener.keep_client_address = keep_client_address
         listener.endpoints_changed(still_serving)
 
+    def fall_silent(self, key: RouteKey, admitted: Lists) -> None:
+        """Drop who is not admitted from now on, while who is in already still gets what is behind the listener now.
+
+        For TCP: a datagram that waits has been promised nothing. Raises ListenError as update() does.
+        """
+        listener = self._open[key]
+        listener.admit(admitted)
+        if isinstance(listener, TcpListener):
+            listener.accept_waiting()
+
     def _pass_on(self, former: Listener, balancer: Balancing, *, keep_client_address: bool, options: ServiceOptions) -> None:
         """Let another ServicePort have the address. TCP: nothing that waits to be accepted is lost."""
         if not isinstance(former, TcpListener):
@@ -101,10 +111,8 @@ class Dataplane:
         A key without an open listener is no error: the process may have begun to end while a round was waiting for the kernel.
         """
         listener = self._open.pop(key, None)
-        if isinstance(listener, TcpListener) and listener.connections:
+        if listener is not None and listener.close() and isinstance(listener, TcpListener):
             self._draining.setdefault(key, set()).add(listener)
-        if listener is not None:
-            listener.close()
         return self.connections(key)
 
     def connections(self, key: RouteKey) -> int:

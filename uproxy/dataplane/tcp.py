@@ -134,6 +134,13 @@ class TcpListener:
                 raise refusal(self.binding, error) from error
             self.admitted = lists
 
+    def accept_waiting(self) -> None:
+        """Accept all who are in by now, however many: to their clients they are connected already."""
+        before = -1
+        while self._sock is not None and before != self.traffic.accepted:
+            before = self.traffic.accepted
+            self.on_event(READ)
+
     def exhausted(self, reason: str) -> None:
         """Pause accepting because of `reason`, unless the listener is closed."""
         if self._sock is not None:
@@ -171,13 +178,10 @@ class TcpListener:
         return sock
 
     def _accept_the_rest(self, sock: _socket.socket) -> None:
-        """Let nobody else in and accept who is: to their clients they are connected, and closing the socket would reset them."""
+        """Let nobody else in and accept who is: closing the socket would reset them."""
         with suppress(OSError):  # without the filter somebody may still come between the last accept and the close
             attach(sock, DROP_ALL)
-        before = -1
-        while before != self.traffic.accepted:
-            before = self.traffic.accepted
-            self.on_event(READ)
+        self.accept_waiting()
 
     def _stop_accepting(self) -> None:
         self._sock = None

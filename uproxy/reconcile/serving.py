@@ -8,6 +8,7 @@ neither running nor draining has no local port.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from uproxy.core.model import ObjectKey, Protocol, Route, RouteKey
@@ -92,7 +93,15 @@ class Serving:
         return misplaced
 
     def update(self, routes: Iterable[Route]) -> None:
-        """Put new endpoints behind listeners that stay."""
+        """Put new endpoints behind listeners that stay.
+
+        Routes share their endpoints, so first all that lose the last one here drop who comes: who is in still gets it.
+        """
+        routes = tuple(routes)
+        for route in routes:
+            if route.silent and not self.running[route.key].silent:
+                with suppress(ListenError):  # that update() below meets as well
+                    self._dataplane.fall_silent(route.key, route.admitted)
         for route in routes:
             self.running[route.key] = route
             balancer, keeps = self._balancers.use(route), self._keeps(route)
@@ -155,11 +164,12 @@ class Serving:
                 self._bindings.release(key)
 
     def close(self, keys: Iterable[RouteKey]) -> None:
-        """Close listeners. Their capture goes some time after their last connection."""
+        """Close listeners, whose endpoints are for who is in already. Their capture goes some time after their last connection."""
         for key in keys:
             self.running.pop(key, None)
+            left = self._dataplane.close(key)
             self._balancers.leave(key)
-            if not self._dataplane.close(key):
+            if not left:
                 self.drained(key)
 
     def drained(self, key: RouteKey) -> None:
