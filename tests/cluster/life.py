@@ -180,13 +180,28 @@ class Life:
         """Wait until the controller has brought all slices of it to these names of ports and this number."""
 
         def follow() -> None:
-            mine = [each for each in self.cluster.admin.list("EndpointSlice", self.tenant.namespace)["items"] if self._is_mine(each)]
+            mine = self._slices()
             ports = [found for each in mine for found in each["ports"]]
             assert {found["port"] for found in ports} == {port}
             assert names is None or {found["name"] for found in ports} == names
             assert {each["addressType"] for each in mine} == {"IPv4", "IPv6"}
 
         eventually(follow, within=SECONDS)
+
+    def slices_follow(self, zones: Mapping[str, str]) -> None:
+        """Wait until they say that the nodes are in these zones. Their controller looks at the nodes only when the Service changes."""
+        touches = itertools.count()
+
+        def follow() -> None:
+            labels = {"metadata": {"labels": {"touched": str(next(touches))}}}
+            self.cluster.admin.patch("Service", WEB, labels, self.tenant.namespace)
+            found = {(each["nodeName"], each.get("zone")) for one in self._slices() for each in one["endpoints"]}
+            assert found == set(zones.items())
+
+        eventually(follow, within=SECONDS)
+
+    def _slices(self) -> list[Document]:
+        return [each for each in self.cluster.admin.list("EndpointSlice", self.tenant.namespace)["items"] if self._is_mine(each)]
 
     @staticmethod
     def _is_mine(endpoint_slice: Document) -> bool:

@@ -289,23 +289,29 @@ def test_its_second_family_goes_and_comes(life: Life) -> None:
 def test_hints_for_its_zone_and_its_node_are_followed(life: Life) -> None:
     """The controller writes them, as the Service's traffic distribution and the nodes' labels say."""
     try:
-        for node, zone in (("node", "a"), ("node2", "b")):
-            _label(life, node, zone)
+        _place(life, node="a", node2="b")
         # Datagrams on their way to the other node may be lost whenever its endpoint is passed over.
         with life.askers.over("UDP").excused(LOST):
             wishes = ("PreferSameZone", (HERE,)), (None, BOTH), ("PreferSameNode", (HERE,)), ("PreferSameZone", (HERE,))
             for distribution, names in wishes:
                 life.change(trafficDistribution=distribution)
                 life.askers.are_answered_by(*names)
-            _label(life, "node", "b")
+            _place(life, node="b", node2="b")
             life.askers.are_answered_by(*BOTH)
-            _label(life, "node", "a")
+            _place(life, node="a", node2="b")
             life.askers.are_answered_by(HERE)
             life.change(trafficDistribution=None)
             life.askers.are_answered_by(*BOTH)
     finally:
         for node in ("node", "node2"):
             _label(life, node, None)
+
+
+def _place(life: Life, **zones: str) -> None:
+    """Put the nodes into these zones, and wait until the Service's slices say so."""
+    for node, zone in zones.items():
+        _label(life, node, zone)
+    life.slices_follow(zones)
 
 
 def _label(life: Life, node: str, zone: str | None) -> None:
