@@ -55,11 +55,12 @@ def answer(process: subprocess.Popen[str]) -> list[str]:
 
 
 def serve(listener: socket.socket, names: list[str]) -> None:
-    """Answer one connection with each name."""
-    for name in names:
-        connection, _ = listener.accept()
-        with connection:
-            connection.sendall(f"{name} somebody\n".encode())
+    """Answer one connection with each name, or until the listener is closed."""
+    with suppress(OSError):
+        for name in names:
+            connection, _ = listener.accept()
+            with connection:
+                connection.sendall(f"{name} somebody\n".encode())
 
 
 def run(kind: str = KINDS[0], *seen: Seen) -> Run:

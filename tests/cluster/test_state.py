@@ -44,12 +44,6 @@ def listeners(host: Host, *addresses: str) -> dict[str, str]:
     return found
 
 
-def save(uproxy: Uproxy) -> None:
-    """Wait until what is served now has been written."""
-    now = time.time()
-    eventually(lambda: uproxy.metrics()["uproxy_state_saved_timestamp_seconds"] >= now, within=SECONDS)
-
-
 def slice_addresses(cluster: Cluster, tenant: Tenant, name: str) -> set[str]:
     found = cluster.admin.list("EndpointSlice", tenant.namespace, labelSelector=f"kubernetes.io/service-name={name}")["items"]
     return {address for each in found for endpoint in each["endpoints"] or () for address in endpoint["addresses"]}
@@ -100,9 +94,11 @@ def test_a_start_without_an_api_server_serves_within_a_second_and_converges_with
 
 
 def save_after(uproxy: Uproxy, tenant: Tenant, cluster: Cluster) -> None:
-    """Have a last change written, and with it everything before."""
+    """Have everything written: what is served now is known, and one change more makes a save due if it was written already."""
     tenant.serve("last", cluster.lab.bridged)
-    save(uproxy)
+    now = time.time()
+    tenant.change("last", sessionAffinity="ClientIP")
+    eventually(lambda: uproxy.metrics()["uproxy_state_saved_timestamp_seconds"] >= now, within=SECONDS)
 
 
 def change_meanwhile(cluster: Cluster, tenant: Tenant) -> Made:
