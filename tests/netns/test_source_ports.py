@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.netns, pytest.mark.slow, pytest.mark.timeout(300)]
 CONNECTIONS = 60_000
 SAMPLE = 1_000
 SLOWER = 3
-"""A virtual CPU may be twice as slow in one minute as in another; a search for ports that are used up takes ten times as long and more."""
+"""A virtual CPU may be twice as slow in one minute as in another; looking for a port when most are used up crawls."""
 
 
 def seconds_of_each(address: str, port: int, connections: int = CONNECTIONS) -> list[float]:

@@ -1,7 +1,8 @@
-"""A redirect back end without a kernel: it remembers what was applied, and refuses when told to."""
+"""A redirect back end without a kernel: it remembers what was applied, and refuses or waits when told to."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from uproxy.core.ruleset import Capture
@@ -28,6 +29,8 @@ class Rewriting:
         self.intact = True
         self.refusals = 0
         self.lost: Callable[[], None] = lambda: None
+        self.at_work = asyncio.Event()
+        self.at_work.set()
 
     async def start(self) -> Mapping[RouteKey, int]:
         return self.inherited
@@ -36,6 +39,7 @@ class Rewriting:
         if self.refusals:
             self.refusals -= 1
             raise RedirectError("the kernel is busy")
+        await self.at_work.wait()
         self.applied.append(capture)
         self.intact = True
 

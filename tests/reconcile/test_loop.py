@@ -168,6 +168,20 @@ async def test_a_removed_service_without_connections_leaves_nothing_captured() -
 
 
 @pytest.mark.netns
+async def test_what_can_go_while_the_kernel_is_being_told_of_something_else_goes_too() -> None:
+    redirect = Rewriting()
+    async with running(redirect) as stand:
+        await stand.offer(*LISTED, service("web", VIP, PORT), slice_of("web", 1))
+        await stand.offer(Delete(Kind.SERVICE, WEB))
+        redirect.at_work.clear()
+        stand.reconciler.offer([service("db", OTHER, PORT)])
+        await asyncio.sleep(2 * LINGER)
+        assert WEB_KEY in redirect.applied[-1].ports
+        redirect.at_work.set()
+        await until(lambda: redirect.applied[-1] == Capture(frozenset({OTHER})))
+
+
+@pytest.mark.netns
 async def test_a_local_port_that_the_kernel_remembers_is_used_again() -> None:
     redirect = Rewriting()
     redirect.inherited = {WEB_KEY: 24711}

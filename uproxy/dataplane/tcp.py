@@ -135,7 +135,8 @@ class TcpListener:
             self.admitted = lists
 
     def accept_waiting(self) -> None:
-        """Accept all who are in by now, however many: to their clients they are connected already."""
+        """Accept all who are in by now, however many: to their clients they are connected already. Called outside of a turn."""
+        self.tcp.reactor.tick()
         before = -1
         while self._sock is not None and before != self.traffic.accepted:
             before = self.traffic.accepted

@@ -184,12 +184,12 @@ class Serving:
             self._released()
 
     def capture(self, local_addresses: frozenset[str]) -> Capture:
-        """Give what the kernel has to deliver now."""
+        """Give what the kernel has to deliver now; what changes from here on, also while the kernel is told, makes it stale again."""
+        self.stale = False
         return self._bindings.capture({key.vip for key in self.wanted}, local_addresses)
 
     def captured(self) -> None:
         """Note that the kernel agrees: what it remembered of an earlier run beyond that is gone from it."""
-        self.stale = False
         self._bindings.forget_inherited()
 
     def _keeps(self, route: Route) -> bool:
