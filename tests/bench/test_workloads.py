@@ -105,7 +105,7 @@ def test_half_of_the_load_is_half_of_what_was_reached_before(routed: Site, monke
     assert kind == "paced"
     offered = float(flags[flags.index("--rate") + 1])
     assert offered == pytest.approx(most.units / most.seconds / 2)
-    assert paced.units / paced.seconds == pytest.approx(offered, rel=0.3)
+    assert paced.units / paced.seconds == pytest.approx(offered, rel=0.15)
     assert sample.units == paced.units
 
 

@@ -18,8 +18,6 @@ pytestmark = [pytest.mark.netns, pytest.mark.slow, pytest.mark.timeout(300)]
 
 CONNECTIONS = 60_000
 SAMPLE = 1_000
-SLOWER = 3
-"""A virtual CPU may be twice as slow in one minute as in another; looking for a port when most are used up crawls."""
 
 
 def seconds_of_each(address: str, port: int, connections: int = CONNECTIONS) -> list[float]:
@@ -38,7 +36,7 @@ def seconds_of_each(address: str, port: int, connections: int = CONNECTIONS) -> 
 
 def assert_none_gets_slower(taken: list[float]) -> None:
     first, last = statistics.median(taken[:SAMPLE]), statistics.median(taken[-SAMPLE:])
-    assert last < SLOWER * first, f"median of the first {SAMPLE}: {first * 1e6:.0f} us, of the last: {last * 1e6:.0f} us"
+    assert last < 1.5 * first, f"median of the first {SAMPLE}: {first * 1e6:.0f} us, of the last: {last * 1e6:.0f} us"
 
 
 def test_sixty_thousand_connections_that_keep_the_clients_address_stay_quick(stand: Stand) -> None:
