@@ -18,7 +18,7 @@ from uproxy.errors import ListenError
 from uproxy.event_recorder import ClusterEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from uproxy.core.model import ServicePortName
     from uproxy.dataplane.listeners import Dataplane
@@ -92,12 +92,11 @@ class Serving:
             self._bindings.release(key)
         return misplaced
 
-    def update(self, routes: Iterable[Route]) -> None:
+    def update(self, routes: Collection[Route]) -> None:
         """Put new endpoints behind listeners that stay.
 
         Routes share their endpoints, so first all that lose the last one here drop who comes: who is in still gets it.
         """
-        routes = tuple(routes)
         for route in routes:
             if route.silent and not self.running[route.key].silent:
                 with suppress(ListenError):  # that update() below meets as well
