@@ -273,18 +273,25 @@ class _App:
         self._first.set()
 
     async def _drain(self, second: asyncio.Event) -> None:
-        """Stop listening, wait for open connections to end, for the timeout or for a second signal."""
+        """Let handshakes end, stop listening, wait for open connections to end: each for its time or until a second signal."""
         self._health.draining()
+        self._dataplane.finish_handshakes()
+        await _first_of(second, within=self._config.drain_handshake)
         self._dataplane.stop_listening()
         ended = asyncio.Event()
         self._dataplane.on_drained = lambda _: ended.set() if not self._dataplane.open_connections else None
         self._log.info("draining", connections=self._dataplane.open_connections, seconds=self._config.drain_timeout)
         if self._dataplane.open_connections:
-            waits = [asyncio.ensure_future(event.wait()) for event in (ended, second)]
-            _, left = await asyncio.wait(waits, timeout=self._config.drain_timeout, return_when=asyncio.FIRST_COMPLETED)
-            for wait in left:
-                wait.cancel()
+            await _first_of(ended, second, within=self._config.drain_timeout)
         self._log.info("stopped", connections_cut=self._dataplane.open_connections)
+
+
+async def _first_of(*events: asyncio.Event, within: float) -> None:
+    """Wait until one of the events is set, or so many seconds."""
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    _, left = await asyncio.wait(waits, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+    for wait in left:
+        wait.cancel()
 
 
 def _redirect(config: Config, log: Log) -> Redirect:

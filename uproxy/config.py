@@ -333,6 +333,9 @@ class Config(_Settings, frozen=True):
     """The event loop: uvloop or asyncio. uvloop's timers and callbacks cost less; the data path is the same on both."""
     drain_timeout: Duration = seconds("30s")
     """How long open connections may go on after SIGTERM; a pod's usual grace period."""
+    drain_handshake: Duration = seconds("250ms")
+    """How long listeners stay after SIGTERM for clients whose handshake has begun, while none begins any more: a round trip to
+    far away. Who comes meanwhile asks again after one second, by which the next process should listen."""
     oom_score_adj: int | None = None
     """What is written to the process's oom_score_adj at the start, from -1000 (the kernel never kills it for want of memory)
     to 1000; null: it is left alone, for less than before needs CAP_SYS_RESOURCE, and the kubelet and systemd set it too.

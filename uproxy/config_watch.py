@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 LIVE: Final = frozenset({
     "nodePortAddresses", "bindAddress", "allowExternalIps", "keepClientAddress", "detectLocalMode", "clusterCidrs",
-    "podBridgeInterface", "podInterfaceNamePrefix", "drainTimeout", "exitOnConfigChange", "configCheck",
-    "sync.debounce", "sync.debounceLimit", "sync.share", "sync.resync", "sync.retryBase", "sync.retryLimit",
+    "podBridgeInterface", "podInterfaceNamePrefix", "drainTimeout", "drainHandshake", "exitOnConfigChange",
+    "configCheck", "sync.debounce", "sync.debounceLimit", "sync.share", "sync.resync", "sync.retryBase", "sync.retryLimit",
     "logging.format", "logging.verbosity", "logging.repeatInterval", "metrics.perService", "metrics.perServiceLimit",
 })  # fmt: skip
 """Settings that are read where they are used, or can be put in their place while connections go on."""

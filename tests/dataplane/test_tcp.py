@@ -19,7 +19,7 @@ from uproxy.core.model import Endpoint, Protocol, RouteKey
 from uproxy.dataplane.connection import _ENDED, Connection
 from uproxy.dataplane.context import Binding
 from uproxy.dataplane.dialing import Dial
-from uproxy.dataplane.tcp import listener_options
+from uproxy.dataplane.tcp_sockets import listener_options
 from uproxy.errors import ListenError
 
 if TYPE_CHECKING:

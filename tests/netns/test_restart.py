@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import signal
 import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.lab import client, kernel
+from tests.lab.manifests import targets
 from tests.lab.process import run_once
 from tests.lab.waiting import eventually
-from tests.lab.ways import CLIENTS, assert_served
+from tests.lab.ways import CLIENTS, FAMILIES, assert_served
 from tests.netns.traffic import Traffic
 
 if TYPE_CHECKING:
     from tests.lab.stand import Stand
 
 pytestmark = pytest.mark.netns
+
+ANYWHERE = ("0.0.0.0/0", "::/0")
+LATE = """
+table inet late {
+  chain out { type filter hook output priority 0; tcp dport 80 tcp flags & (syn | ack) == ack drop; }
+}
+"""
+"""What a client says last in a handshake, and all after it, is lost until this is gone."""
 
 
 @pytest.mark.parametrize("end", ["kill", "stop"])
@@ -61,6 +71,28 @@ def test_a_planned_restart_breaks_no_connection(stand: Stand) -> None:
         already = len(traffic.attempts)
         eventually(lambda: len(traffic.attempts) > already + 20)
     assert traffic.errors() == []
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_who_is_in_a_handshake_when_it_ends_comes_in(stand: Stand, family: int) -> None:
+    """The client is far away: its last word of the handshake comes after the signal, when nobody can begin one any more."""
+    uproxy, outside = stand.start_with("drainHandshake: 2s"), stand.lab.outside
+    served = stand.services.plan("web")
+    stand.services.put(served, targets([stand.lab.pod2]), ingress=served.ingress(), ranges=ANYWHERE)
+    addresses = (served.vip(family), served.balancer(family))
+    for address in addresses:
+        client.poll(outside, address, served.port)
+    outside.namespace.nft(LATE)
+    with ExitStack() as late:
+        handshakes = [late.enter_context(client.tcp(outside, address, served.port)) for address in addresses]
+        uproxy.signal(signal.SIGTERM)
+        eventually(lambda: uproxy.get("/healthz").status == 503)
+        for address in addresses:
+            with pytest.raises(TimeoutError):
+                client.tcp(outside, address, served.port, patience=0.3)
+        outside.namespace.run("nft", "delete", "table", "inet", "late")
+        assert [client.who(handshake).name for handshake in handshakes] == ["pod2", "pod2"]
+    assert uproxy.wait() == 0
 
 
 def test_services_removed_while_nobody_ran_are_gone_after_the_start(stand: Stand) -> None:

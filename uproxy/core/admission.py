@@ -20,11 +20,13 @@ Lists = tuple[tuple[str, ...], ...]
 
 # BPF_LD | BPF_W | BPF_ABS, BPF_ALU | BPF_AND | BPF_K, BPF_JMP | BPF_J... | BPF_K, BPF_RET | BPF_K.
 _LOAD: Final = 0x20
+_LOAD_BYTE: Final = 0x30
 _AND: Final = 0x54
 _JUMP: Final = 0x05
 _IF_EQUAL: Final = 0x15
 _IF_GREATER: Final = 0x25
 _IF_AT_LEAST: Final = 0x35
+_IF_ANY_BIT: Final = 0x45
 _RETURN: Final = 0x06
 _ALL_OF_IT: Final = 0xFFFFFFFF
 _NOTHING: Final = 0
@@ -32,6 +34,9 @@ _NOTHING: Final = 0
 _NETWORK_HEADER: Final = 0xFFF00000
 _SOURCE: Final = {Family.IPV4: _NETWORK_HEADER + 12, Family.IPV6: _NETWORK_HEADER + 8}
 _WORD: Final = 32
+# RFC 9293, 3.1: where the flags are in a TCP header, which is where a listening socket's packets begin, and SYN among them.
+_TCP_FLAGS: Final = 13
+_SYN: Final = 0x02
 
 
 class Instruction(NamedTuple):
@@ -53,6 +58,12 @@ def program(lists: Lists, family: Family) -> tuple[Instruction, ...]:
         return ()
     tests = [_test(disjoint(cidrs, family), family) for cidrs in lists]
     return (*(each for test in tests for each in test), Instruction(_RETURN, 0, 0, _ALL_OF_IT))
+
+
+def without_newcomers(lists: Lists, family: Family) -> tuple[Instruction, ...]:
+    """Give the program for a TCP listener that drops who begins a handshake, and lets those admitted go on with theirs."""
+    syn = (Instruction(_LOAD_BYTE, 0, 0, _TCP_FLAGS), Instruction(_IF_ANY_BIT, 0, 1, _SYN), *DROP_ALL)
+    return (*syn, *(program(lists, family) or (Instruction(_RETURN, 0, 0, _ALL_OF_IT),)))
 
 
 def disjoint(cidrs: Iterable[str], family: Family) -> list[tuple[int, int]]:

@@ -133,6 +133,12 @@ class Dataplane:
         """The number of TCP connections in all."""
         return sum(len(listener.connections) for listener in self._tcp_listeners())
 
+    def finish_handshakes(self) -> None:
+        """Let no TCP connection begin any more, while those whose handshake is under way come in."""
+        for listener in self._open.values():
+            if isinstance(listener, TcpListener):
+                listener.finish_handshakes()
+
     def stop_listening(self) -> None:
         """Close every listener; TCP connections go on, UDP flows end."""
         for key in tuple(self._open):
