@@ -14,6 +14,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.admin.measured import Carried, measured
+from tests.lab.ports import free_port
 from uproxy.admin.health import Health
 from uproxy.admin.metrics import Metrics
 from uproxy.admin.server import HealthPages, MetricsPages, go_time, serve_admin
@@ -32,8 +33,7 @@ if TYPE_CHECKING:
 
 
 def free_address() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return f"127.0.0.1:{server.getsockname()[1]}"
+    return f"127.0.0.1:{free_port()}"
 
 
 @asynccontextmanager

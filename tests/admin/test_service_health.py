@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 from msgspec.structs import replace
 
-from tests.dataplane.running import free_port
+from tests.lab.ports import free_port
 from uproxy.admin.health import Health
 from uproxy.admin.service_health import WEIGHT, ServiceHealth
 from uproxy.config import Config

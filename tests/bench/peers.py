@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from bench.load.generator import family
+from tests.lab.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -92,6 +93,4 @@ def echo(sock: socket.socket) -> None:
 
 def closed_port() -> Address:
     """Give an address that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        address: Address = listener.getsockname()
-    return address
+    return "127.0.0.1", free_port()

@@ -21,6 +21,7 @@ from tests.cluster.certificates import ADMIN, NODE_PROXIER, Authority, Certifica
 from tests.cluster.etcd import CLIENTS, Etcd
 from tests.cluster.program import Program
 from tests.cluster.relay import Relay
+from tests.lab.ports import free_port
 from tests.lab.waiting import eventually
 from tests.lab.wiring import ADDRESSES
 
@@ -39,8 +40,6 @@ NAMES: Final = (
 )  # fmt: skip
 """Of the server's certificate: itself, its Service, and every host of the lab, where a relay may listen."""
 STATIC_TOKENS: Final = {user: f"static-token-of-{user.name}" for user in (ADMIN, NODE_PROXIER)}
-PORTS: Final = range(10300, 20000)
-"""Below the node ports and the kernel's own choices, so that the port is still free after a restart."""
 START_SECONDS: Final = 60.0
 """4 s when nothing else runs."""
 STOP_SECONDS: Final = 70.0
@@ -283,16 +282,3 @@ class ControlPlane:
             "--audit-policy-file=audit-policy.json",
             "--audit-log-path=audit.log",
         ]
-
-
-def free_port(address: str) -> int:
-    """Find a port that nobody uses; raises OSError when there is none among a hundred."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    for port in random.sample(PORTS, 100):
-        with socket.socket(family) as probe:
-            try:
-                probe.bind((address, port))
-            except OSError:
-                continue
-            return port
-    raise OSError(f"no free port on {address}")

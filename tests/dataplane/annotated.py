@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.dataplane.running import free_port
+from tests.lab.ports import free_port
 from uproxy.core.model import Endpoint, Protocol, RouteKey, ServiceOptions
 from uproxy.dataplane.context import Binding
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
-from tests.dataplane.running import WAIT, free_port
+from tests.dataplane.running import WAIT
+from tests.lab.ports import free_port
 from uproxy.core.balance import AffinityTable, Balancer
 from uproxy.core.model import Endpoint, Protocol, RouteKey, ServicePortName
 from uproxy.dataplane.context import Binding

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import uvloop
 
+from tests.lab.ports import free_port
 from uproxy.config import Config
 from uproxy.core.balance import AffinityTable, Balancer, Ejector
 from uproxy.core.model import Endpoint, Protocol, RouteKey, ServicePortName
@@ -143,14 +144,6 @@ class RunningPlane:
         self.loop.close()
         assert self.log.unexpected == []
         assert self.descriptors.taken == 0
-
-
-def free_port(address: str = "127.0.0.1", kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    """Give a port that nobody is bound to at the moment."""
-    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind) as probe:
-        probe.bind((address, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def connect(key: RouteKey, source: str | None = None) -> socket.socket:

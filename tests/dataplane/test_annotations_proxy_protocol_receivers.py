@@ -11,7 +11,8 @@ import pytest
 
 from bench.programs import environment, find
 from tests.dataplane.annotated import Annotated
-from tests.dataplane.running import connect, free_port, read_all
+from tests.dataplane.running import connect, read_all
+from tests.lab.ports import free_port
 from tests.lab.waiting import eventually
 from uproxy.core.model import Endpoint, Protocol, RouteKey, ServiceOptions
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.dataplane.datagrams import DNS, UdpServer, ask, balancer_of, change, client, drops, held_up, serve, silence, tagged
-from tests.dataplane.running import free_port, open_descriptors, resident_bytes
+from tests.dataplane.running import open_descriptors, resident_bytes
+from tests.lab.ports import free_port
 from uproxy.config import Config, EjectionSettings, UdpSettings
 from uproxy.core.model import Endpoint
 

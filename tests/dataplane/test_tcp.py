@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.dataplane.running import Server, connect, echo, free_port, open_descriptors, read_all, read_exactly, refusing_endpoint, reset
+from tests.dataplane.running import Server, connect, echo, open_descriptors, read_all, read_exactly, refusing_endpoint, reset
+from tests.lab.ports import free_port
 from tests.lab.waiting import eventually
 from uproxy.config import Config, TcpSettings
 from uproxy.config_rules import Duration
