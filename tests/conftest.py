@@ -12,11 +12,15 @@ import subprocess
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
 pytest_plugins = ("tests.cluster.fixtures",)
+# An example may take as long as the machine makes it: 200 ms, hypothesis' own limit, pass on a busy one without a reason.
+settings.register_profile("untimed", parent=settings.default, deadline=None)
+settings.load_profile("untimed")
 NETNS_TOOLS: Final = ("ip", "nft")
 
 

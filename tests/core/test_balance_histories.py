@@ -136,7 +136,7 @@ class Balancing(RuleBasedStateMachine):
 
 
 TestBalancing = Balancing.TestCase
-TestBalancing.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestBalancing.settings = settings(max_examples=150, stateful_step_count=40)
 
 
 @given(st.lists(endpoint_lists, min_size=1, max_size=6), st.integers(0, 2**32), st.integers(0, 7))

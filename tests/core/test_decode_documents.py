@@ -257,13 +257,13 @@ def assert_sound(found: tuple[object, ...]) -> None:
             assert all(1 <= port.port <= 65535 for port in one.ports)
 
 
-@settings(max_examples=700, deadline=None)
+@settings(max_examples=700)
 @given(_ANYTHING | mutants())
 def test_decoding_never_raises(document: object) -> None:
     assert_sound(decode(document))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(mutants())
 def test_json_and_parsed_documents_give_the_same(document: Document) -> None:
     try:
@@ -275,7 +275,7 @@ def test_json_and_parsed_documents_give_the_same(document: Document) -> None:
     assert found == decode(json.loads(raw))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.binary(max_size=200) | st.sampled_from(_VALID).map(lambda one: json.dumps(one).encode()).flatmap(_cuts))
 def test_bytes_of_any_kind_never_raise(raw: bytes) -> None:
     assert_sound(decode_json(raw))

@@ -239,4 +239,4 @@ class History(RuleBasedStateMachine):
 
 # 10 s on a free CPU; pytest's own limit would otherwise be taken for a failing example on a busy one.
 TestHistory = pytest.mark.timeout(600)(History.TestCase)
-TestHistory.settings = settings(max_examples=100, stateful_step_count=20, deadline=None)
+TestHistory.settings = settings(max_examples=100, stateful_step_count=20)

@@ -110,7 +110,7 @@ def test_random_conversations_look_the_same_with_and_without_the_proxy(plane: Ru
             with client, server:
                 return play((client, server), script, leaver, leave)
 
-        @settings(max_examples=EXAMPLES, deadline=None, database=None)
+        @settings(max_examples=EXAMPLES, database=None)
         @given(script=st.lists(steps, max_size=12), leaver=sides, leave=st.sampled_from((socket.socket.close, reset)))
         def check(script: list[Step], leaver: Side, leave: Callable[[socket.socket], None]) -> None:
             assert converse(script, leaver, leave, proxied=True) == converse(script, leaver, leave, proxied=False)

@@ -90,5 +90,5 @@ class FlowTableHistory(RuleBasedStateMachine):
         assert self.table.due() == min((flow.due for flow in self.flows), default=None)
 
 
-FlowTableHistory.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+FlowTableHistory.TestCase.settings = settings(max_examples=100, stateful_step_count=40)
 TestFlowTable = FlowTableHistory.TestCase

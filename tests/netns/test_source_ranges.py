@@ -128,7 +128,7 @@ def probes(lists: Lists, family: int) -> list[str]:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_exactly_the_addresses_that_are_in_every_list_are_let_in(everywhere: Namespace, family: int) -> None:
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150)
     @given(st.lists(st.lists(networks(family), max_size=6).map(tuple), max_size=3).map(tuple))
     def holds(lists: Lists) -> None:
         gate.admit(lists)

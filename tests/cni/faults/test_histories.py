@@ -147,7 +147,7 @@ def test_any_history_leaves_what_the_model_says(node: Launched) -> None:
     for _ in CONTAINERS:
         node.pod()
     phases = (Phase.reuse, Phase.generate)  # shrinking would take minutes: a step is a process
-    bounds = settings(max_examples=8, stateful_step_count=15, deadline=None, phases=phases, suppress_health_check=list(HealthCheck))
+    bounds = settings(max_examples=8, stateful_step_count=15, phases=phases, suppress_health_check=list(HealthCheck))
 
     class OnThisNode(Histories):
         def __init__(self) -> None:

@@ -67,7 +67,7 @@ ARGS = st.sampled_from(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     command=st.sampled_from(["ADD", "ADD", "DEL", "CHECK", "GC", "STATUS"]),
     ipam=IPAM | SCALARS,

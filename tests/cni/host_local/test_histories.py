@@ -165,5 +165,5 @@ class Histories(RuleBasedStateMachine):
         assert [self.last_in_store(index) for index in range(len(SETS))] == self.last
 
 
-Histories.TestCase.settings = settings(max_examples=300, stateful_step_count=30, deadline=None)
+Histories.TestCase.settings = settings(max_examples=300, stateful_step_count=30)
 test_any_history_ends_in_what_the_model_says = Histories.TestCase

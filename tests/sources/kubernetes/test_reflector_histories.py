@@ -354,7 +354,7 @@ async def replay(seed: int, happened: list[Step], *, streamed: bool) -> None:
 PUT, CUT = Step("put", ("a", SERVED[0]), 50), Step("cut", (0, False), 0)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(0, 2**32), st.lists(steps, max_size=40), st.booleans())
 @example(1, [PUT, Step("save", (), 0), Step("put", ("a", SERVED[1]), 50), Step("restore", (0,), 50)], False)
 @example(1, [PUT, Step("save", (), 0), *[Step("put", ("b", SERVED[1]), 50)] * 5, Step("restore", (1,), 0), PUT], True)
