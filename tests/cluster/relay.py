@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Iterable, Iterator
     from pathlib import Path
     from types import TracebackType
 
@@ -51,8 +51,8 @@ HEALTHY: Final = Fault()
 STALLED: Final = Fault(then="stall")
 
 
-SETTLES: Final = 0.5
-"""Seconds within which connections end whose clients have left."""
+SETTLES: Final = 2.0
+"""Seconds within which a TLS handshake ends, or its client gives it up."""
 
 
 class Traffic(NamedTuple):
@@ -200,13 +200,12 @@ class Relay:
         # From here on nobody cares how connections end, half-open ones included.
         self._loop.set_exception_handler(lambda _loop, _context: None)
         passages = list(self._passages)
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        if others:
+        await _cancel(self._tasks)
+        handshakes = asyncio.all_tasks() - {asyncio.current_task()}
+        if handshakes:
             # Who is in the middle of a TLS handshake is still asyncio's, which does not close it when it is cancelled.
-            await asyncio.wait(others, timeout=SETTLES)
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+            await asyncio.wait(handshakes, timeout=SETTLES)
+        await _cancel(asyncio.all_tasks() - {asyncio.current_task()})
         for passage in passages:
             abort(passage.client)
         await self._loop.shutdown_default_executor()
@@ -225,6 +224,9 @@ class Relay:
         except OSError:
             client.close()
             return
+        except asyncio.CancelledError:
+            abort(client)
+            raise
         passage = _Passage(client, server)
         self._passages.add(passage)
         try:
@@ -302,6 +304,14 @@ class Relay:
                 return
             async with self._changed:
                 await self._changed.wait()
+
+
+async def _cancel(tasks: Iterable[asyncio.Task[object] | None]) -> None:
+    """Cancel tasks and wait until they have ended."""
+    ended = [task for task in tasks if task is not None]
+    for task in ended:
+        task.cancel()
+    await asyncio.gather(*ended, return_exceptions=True)
 
 
 def damaged(part: bytes, fault: Fault, passed: int) -> bytes:
