@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest
 VENV := .venv/.complete
 TOOLS := .cache/.tools
 # Test files at a time, each with a worker of its own. Clients, uproxy and endpoints of one keep two CPUs busy, and many
-# tests look at the clock: so half as many as there are CPUs. WORKERS=0: one after the other, in this process.
+# tests look at the clock: so at most half as many as there are CPUs, and four. WORKERS=0: one after the other, in this process.
 WORKERS ?= $(shell cpus=$$(nproc); echo $$((cpus < 4 ? 1 : cpus < 8 ? 2 : 4)))
 
 help: ## list the targets

@@ -199,15 +199,12 @@ class Relay:
         await self._refuse()
         # From here on nobody cares how connections end, half-open ones included.
         self._loop.set_exception_handler(lambda _loop, _context: None)
-        passages = list(self._passages)
         await _cancel(self._tasks)
         handshakes = asyncio.all_tasks() - {asyncio.current_task()}
         if handshakes:
             # Who is in the middle of a TLS handshake is still asyncio's, which does not close it when it is cancelled.
             await asyncio.wait(handshakes, timeout=SETTLES)
         await _cancel(asyncio.all_tasks() - {asyncio.current_task()})
-        for passage in passages:
-            abort(passage.client)
         await self._loop.shutdown_default_executor()
         for raw in self._connecting:
             raw.close()
@@ -220,13 +217,17 @@ class Relay:
     async def _serve(self, from_client: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
         self._traffic = self._traffic._replace(accepted=self._traffic.accepted + 1)
         try:
+            await self._carry(from_client, client)
+        except asyncio.CancelledError:
+            abort(client)
+            raise
+
+    async def _carry(self, from_client: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
+        try:
             from_server, server = await self._open()
         except OSError:
             client.close()
             return
-        except asyncio.CancelledError:
-            abort(client)
-            raise
         passage = _Passage(client, server)
         self._passages.add(passage)
         try:
@@ -306,9 +307,9 @@ class Relay:
                 await self._changed.wait()
 
 
-async def _cancel(tasks: Iterable[asyncio.Task[object] | None]) -> None:
+async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
     """Cancel tasks and wait until they have ended."""
-    ended = [task for task in tasks if task is not None]
+    ended = list(tasks)
     for task in ended:
         task.cancel()
     await asyncio.gather(*ended, return_exceptions=True)

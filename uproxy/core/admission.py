@@ -50,6 +50,7 @@ class Instruction(NamedTuple):
 
 DROP_ALL: Final = (Instruction(_RETURN, 0, 0, _NOTHING),)
 """The program that lets in nobody."""
+_ADMIT_ALL: Final = (Instruction(_RETURN, 0, 0, _ALL_OF_IT),)
 
 
 def program(lists: Lists, family: Family) -> tuple[Instruction, ...]:
@@ -57,13 +58,13 @@ def program(lists: Lists, family: Family) -> tuple[Instruction, ...]:
     if not lists:
         return ()
     tests = [_test(disjoint(cidrs, family), family) for cidrs in lists]
-    return (*(each for test in tests for each in test), Instruction(_RETURN, 0, 0, _ALL_OF_IT))
+    return (*(each for test in tests for each in test), *_ADMIT_ALL)
 
 
 def without_newcomers(lists: Lists, family: Family) -> tuple[Instruction, ...]:
     """Give the program for a TCP listener that drops who begins a handshake, and lets those admitted go on with theirs."""
     syn = (Instruction(_LOAD_BYTE, 0, 0, _TCP_FLAGS), Instruction(_IF_ANY_BIT, 0, 1, _SYN), *DROP_ALL)
-    return (*syn, *(program(lists, family) or (Instruction(_RETURN, 0, 0, _ALL_OF_IT),)))
+    return (*syn, *(program(lists, family) or _ADMIT_ALL))
 
 
 def disjoint(cidrs: Iterable[str], family: Family) -> list[tuple[int, int]]:

@@ -120,7 +120,7 @@ class TcpListener:
             self.admitted = lists
 
     def finish_handshakes(self) -> None:
-        """Let no handshake begin any more; who has begun one comes in. Where the kernel does not do so much, all go on."""
+        """Let no handshake begin any more; who has begun one comes in. What the kernel has no room for is no error: see admit()."""
         if self._sock is not None:
             with suppress(OSError):
                 admit_no_newcomers(self._sock, self.admitted)
